@@ -1,0 +1,43 @@
+"""Errors that a user can act on: one sentence naming the file or field, what was found and what was expected."""
+
+import difflib
+import sys
+from collections.abc import Callable, Iterable
+
+
+class BevkdError(ValueError):
+    """Bad input. Tools print its one sentence and leave with exit code 2."""
+
+
+class DataError(BevkdError):
+    """A data file, table, annotation or calibration cannot be used as it is."""
+
+
+class ConfigError(BevkdError):
+    """A config, flag or combination of parts does not fit."""
+
+
+class CheckpointError(BevkdError):
+    """A checkpoint is corrupt, unsafe or does not fit the model."""
+
+
+def nearest(name: str, choices: Iterable[str], n: int = 3) -> str:
+    """``"; nearest: a, b"`` for the choices closest to ``name``, or all of them when none is close.
+
+    >>> nearest("lo", ["low", "high", "head"])
+    '; nearest: low'
+    """
+    choices = list(choices)
+    close = difflib.get_close_matches(name, choices, n=n, cutoff=0.5)
+    if close:
+        return f"; nearest: {', '.join(close)}"
+    return f"; there is: {', '.join(choices)}" if choices else ""
+
+
+def run_tool(main: Callable[[], int | None]) -> None:
+    """Run a tool's ``main`` and leave with its code: 0, or 2 after printing the sentence of a BevkdError."""
+    try:
+        sys.exit(main() or 0)
+    except BevkdError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,5 @@
+"""Placeholder until the ops helper writes it."""
+
+
+def install() -> None:
+    pass
