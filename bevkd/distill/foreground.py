@@ -1,0 +1,163 @@
+"""Where the ground-truth objects are on a BEV map: checked boxes, samples at their points, Gaussian masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+from bevkd.errors import ConfigError, DataError
+from bevkd.structures import BEVGrid, nine_keypoints
+
+_MAX_YAW = 10.0  # radians; box coders leave a few turns, degrees leave far more
+
+
+def check_boxes(boxes: Sequence[Tensor], grid: BEVGrid) -> None:
+    """Refuse boxes that would turn a loss into NaN or into a silent zero. One host synchronisation.
+
+    Args:
+        boxes: per sample [M_b, >=7] x, y, z, dx, dy, dz, yaw (metres, radians).
+
+    Raises:
+        DataError: wrong shape, NaN or infinite numbers, sizes that are not positive, yaw in degrees, or most
+            centres further than a cell outside the grid.
+    """
+    for index, box in enumerate(boxes):
+        if box.ndim != 2 or box.shape[1] < 7:
+            raise DataError(f"boxes of sample {index} have shape {tuple(box.shape)}, expected [M, 7 or more]")
+    everything = torch.cat([box[:, :7].float() for box in boxes]) if boxes else torch.empty(0, 7)
+    if not len(everything):
+        return
+    finite = torch.stack([box.isfinite().all() for box in boxes]).all()
+    sized = (everything[:, 3:6] > 0).all()
+    radians = (everything[:, 6].abs() <= _MAX_YAW).all()
+    rows, columns = grid.shape
+    cells = grid.to_cells(everything[:, :2])
+    inside = ((cells >= -1) & (cells <= cells.new_tensor([columns, rows]) + 1)).all(1).sum()
+    finite, sized, radians, inside = torch.stack([finite, sized, radians, inside]).tolist()
+    if not (finite and sized and radians):
+        _raise_for_box(boxes)
+    if inside * 2 < len(everything):
+        raise DataError(
+            f"{len(everything) - inside} of {len(everything)} box centres lie outside the BEV grid x {grid.x_range} "
+            f"y {grid.y_range} m, expected boxes of the grid's own frame and range"
+        )
+
+
+def _raise_for_box(boxes: Sequence[Tensor]) -> None:
+    for sample, box in enumerate(boxes):
+        for row, numbers in enumerate(box.tolist()):
+            where = f"box {row} of sample {sample}"
+            if not all(abs(n) < float("inf") for n in numbers):
+                raise DataError(f"{where} is {numbers}, expected finite numbers")
+            if min(numbers[3:6]) <= 0:
+                raise DataError(f"{where} has size {numbers[3:6]} m, expected positive numbers")
+            if abs(numbers[6]) > _MAX_YAW:
+                raise DataError(f"{where} has yaw {numbers[6]:g}, expected radians (this looks like degrees)")
+
+
+def check_maps(student: Tensor, teacher: Tensor, grid: BEVGrid, boxes: Sequence[Tensor], what: str) -> None:
+    """Refuse a pair of maps that do not lie on one grid or differ in channels.
+
+    Raises:
+        ConfigError: naming ``what`` and both shapes.
+    """
+    shapes = f"{tuple(student.shape)} for the student, {tuple(teacher.shape)} for the teacher"
+    if student.ndim != 4 or teacher.ndim != 4 or len(student) != len(teacher) or len(student) != len(boxes):
+        raise ConfigError(f"{what} maps are {shapes}, expected [B, C, Y, X] with the batch of {len(boxes)} box lists")
+    if student.shape[2:] != teacher.shape[2:] or tuple(student.shape[2:]) != grid.shape:
+        raise ConfigError(f"{what} maps are {shapes}, expected both on the grid of {grid.shape} (Y, X) cells")
+    if student.shape[1] != teacher.shape[1]:
+        raise ConfigError(f"{what} maps are {shapes}, expected equal channels or an adapter on the student")
+
+
+def rank_mean(value: Tensor) -> Tensor:
+    """A scalar averaged over the ranks of a distributed run, itself otherwise. Every rank must call it."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return value
+    value = value.detach().clone()
+    dist.all_reduce(value)
+    return value / dist.get_world_size()
+
+
+def count_boxes(boxes: Sequence[Tensor], device: torch.device) -> Tensor:
+    """The number of boxes in the batch, averaged over ranks: a scalar."""
+    return rank_mean(torch.tensor(float(sum(len(box) for box in boxes)), device=device))
+
+
+def sample_keypoints(feature: Tensor, boxes: Sequence[Tensor], grid: BEVGrid, legacy_axis_swap: bool = False) -> Tensor:
+    """Bilinear samples at the nine points of every box of the batch, in one grid_sample; zero outside the grid.
+
+    Args:
+        feature: [B, C, Y, X] over ``grid``; half precision is sampled in float32.
+        boxes: per sample [M_b, >=7], at least one box in the batch.
+        legacy_axis_swap: read the mirror cell, x and y exchanged after normalisation, as UniDistill's code does.
+
+    Returns:
+        [sum of M_b, 9, C].
+    """
+    if feature.dtype in (torch.half, torch.bfloat16):
+        feature = feature.float()
+    counts = [len(box) for box in boxes]
+    longest = max(counts)
+    where = grid.normalise(nine_keypoints(torch.cat([box[:, :7] for box in boxes]).to(feature)))
+    if legacy_axis_swap:
+        where = where.flip(-1)
+    # The counts are known on the host, so padding and its removal need no look at the device.
+    rows = torch.cat([torch.arange(n) + b * longest for b, n in enumerate(counts)]).to(feature.device)
+    padded = where.new_zeros(len(boxes) * longest, 9, 2).index_copy(0, rows, where)
+    samples = F.grid_sample(feature, padded.view(len(boxes), longest, 9, 2), padding_mode="zeros", align_corners=False)
+    return samples.permute(0, 2, 3, 1).reshape(-1, 9, feature.shape[1]).index_select(0, rows)
+
+
+def gaussian_radius(size: Tensor, min_overlap: float = 0.7) -> Tensor:
+    """CornerNet's radius, as CenterNet and CenterPoint use it: the largest shift of the corners of a box that keeps
+    ``min_overlap`` IoU, the least of its three cases, each root taken as (b + sqrt(b^2 - 4ac)) / 2.
+
+    Args:
+        size: [M, 2] box sides in cells.
+
+    Returns:
+        [M] whole cells, rounded down. 4.6 x 1.9 m on 0.6 m cells gives 1, 0.7 x 0.7 m gives 0, 12 x 2.9 m gives 2.
+    """
+    total, area = size.sum(1), size.prod(1)
+    cases = (
+        (1.0, total, area * (1 - min_overlap) / (1 + min_overlap)),
+        (4.0, 2 * total, area * (1 - min_overlap)),
+        (4 * min_overlap, -2 * min_overlap * total, area * (min_overlap - 1)),
+    )
+    roots = [(b + (b**2 - 4 * a * c).clamp(min=0).sqrt()) / 2 for a, b, c in cases]
+    return torch.stack(roots).amin(0).clamp(min=0).floor()
+
+
+@torch.no_grad()
+def gaussian_mask(boxes: Sequence[Tensor], grid: BEVGrid, min_overlap: float = 0.7) -> Tensor:
+    """Weight of every cell: the maximum over boxes of CenterNet Gaussians of sigma (2r + 1) / 6, cut at r cells.
+
+    A radius of 0 marks one cell. A box whose centre lies outside the grid draws nothing.
+
+    Args:
+        boxes: per sample [M_b, >=7] (metres, radians).
+
+    Returns:
+        [B, Y, X] float32 in [0, 1].
+    """
+    return torch.stack([_one_mask(box[:, :7].float(), grid, min_overlap) for box in boxes])
+
+
+def _one_mask(box: Tensor, grid: BEVGrid, min_overlap: float) -> Tensor:
+    rows, columns = grid.shape
+    if not len(box):
+        return box.new_zeros(rows, columns)
+    radius = gaussian_radius(box[:, 3:5] / grid.cell, min_overlap)[:, None]
+    centre = grid.to_cells(box[:, :2]).floor()
+    lines = []
+    for axis, size in ((1, rows), (0, columns)):
+        offset = torch.arange(size, device=box.device) - centre[:, axis : axis + 1]
+        line = torch.exp(-(offset**2) / (2 * ((2 * radius + 1) / 6) ** 2))
+        lines.append(line * (offset.abs() <= radius))
+    inside = grid.contains(box[:, :2])[:, None]
+    return torch.einsum("my,mx->myx", lines[0] * inside, lines[1]).amax(0)

@@ -1,0 +1,220 @@
+"""UniDistill: three losses on the ground-truth foreground of bird's-eye-view maps.
+
+Zhou, Liu, Hu, Zhou, Ma: UniDistill, A Universal Cross-Modality Knowledge Distillation Framework for 3D Object
+Detection in Bird's-Eye View, CVPR 2023, arXiv 2303.15083. Constants follow the authors' code,
+megvii-research/CVPR2023-UniDistill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmdet3d.registry import MODELS
+from torch import Tensor, nn
+
+from bevkd.distill.foreground import check_boxes, check_maps, count_boxes, gaussian_mask, rank_mean, sample_keypoints
+from bevkd.errors import ConfigError
+from bevkd.structures import BEVGrid
+from bevkd.structures.targets import Targets
+
+_EPS = 1e-4  # in the divisors, in the cosine's norm, and the margin of the heat clamp
+_TEACHER_TEMPERATURE = 2.0  # divides the teacher's heat logits and only those
+
+Head = Sequence[Mapping[str, Tensor]]
+
+
+def feature_loss(
+    student: Tensor, teacher: Tensor, boxes: Sequence[Tensor], grid: BEVGrid, legacy_axis_swap: bool = False
+) -> Tensor:
+    """Mean L1 between the maps that enter the two BEV encoders, at the nine points of every box (equation 3).
+
+    The sum over boxes is divided by their number, averaged over ranks, plus 1e-4. A student that is the teacher
+    plus 0.5 everywhere gives 0.5 N / (N + 1e-4) for N boxes inside the grid.
+
+    Args:
+        student: [B, C, Y, X] over ``grid``.
+        teacher: [B, C, Y, X]; never receives a gradient.
+        boxes: per sample [M_b, >=7] x, y, z, dx, dy, dz, yaw (metres, radians).
+        grid: the grid of both maps.
+        legacy_axis_swap: read the mirror cell (x and y exchanged) as the authors' code does.
+
+    Returns:
+        Scalar; without a box 0, still connected to the student.
+
+    Raises:
+        DataError: unusable boxes, see :func:`bevkd.distill.foreground.check_boxes`.
+        ConfigError: maps off the grid or with different channels.
+    """
+    check_boxes(boxes, grid)
+    check_maps(student, teacher, grid, boxes, "feature")
+    return _feature(student, teacher, boxes, grid, legacy_axis_swap)
+
+
+def relation_loss(
+    student: Tensor, teacher: Tensor, boxes: Sequence[Tensor], grid: BEVGrid, legacy_axis_swap: bool = False
+) -> Tensor:
+    """Mean L1 between the 9 x 9 cosine similarities of the nine points of every box (equations 4 and 5).
+
+    Works on what the BEV encoders return. Blind to a rotation or a positive scale of the channels. Arguments, result
+    and errors as for :func:`feature_loss`.
+    """
+    check_boxes(boxes, grid)
+    check_maps(student, teacher, grid, boxes, "relation")
+    return _relation(student, teacher, boxes, grid, legacy_axis_swap)
+
+
+def response_loss(student_head: Head, teacher_head: Head, boxes: Sequence[Tensor], grid: BEVGrid) -> Tensor:
+    """Masked L1 between the head maps: class-agnostic heat plus regression (equations 6 and 7).
+
+    Heat is the largest probability over all classes of all tasks, the teacher's at temperature 2: equal logits do not
+    give zero (0.150 at z = 2, 0 at z = 0). Regression is the mean over ALL channels of all tasks. Both are averaged
+    with the Gaussian mask of the boxes, whose sum is averaged over ranks.
+
+    Args:
+        student_head: list over tasks of dicts of RAW maps [B, c, Y, X]: heatmap, reg, height, dim, rot, vel[, iou].
+        teacher_head: likewise, with the same tasks, keys and channels; never receives a gradient.
+        boxes: per sample [M_b, >=7] (metres, radians).
+        grid: the grid of all maps.
+
+    Returns:
+        Scalar; without a box 0, still connected to the student.
+
+    Raises:
+        DataError: unusable boxes. ConfigError: unequal tasks, keys, channels, or maps off the grid.
+    """
+    check_boxes(boxes, grid)
+    return _response(student_head, teacher_head, boxes, grid)
+
+
+def _feature(student: Tensor, teacher: Tensor, boxes: Sequence[Tensor], grid: BEVGrid, swap: bool) -> Tensor:
+    count = count_boxes(boxes, student.device)
+    if not any(len(box) for box in boxes):
+        return _nothing(student)
+    mine = sample_keypoints(student, boxes, grid, swap)
+    theirs = sample_keypoints(teacher.detach(), boxes, grid, swap)
+    return (mine - theirs).abs().mean((1, 2)).sum() / (count + _EPS)
+
+
+def _relation(student: Tensor, teacher: Tensor, boxes: Sequence[Tensor], grid: BEVGrid, swap: bool) -> Tensor:
+    count = count_boxes(boxes, student.device)
+    if not any(len(box) for box in boxes):
+        return _nothing(student)
+    mine = _cosines(sample_keypoints(student, boxes, grid, swap))
+    theirs = _cosines(sample_keypoints(teacher.detach(), boxes, grid, swap))
+    return (mine - theirs).abs().mean((1, 2)).sum() / (count + _EPS)
+
+
+def _response(student_head: Head, teacher_head: Head, boxes: Sequence[Tensor], grid: BEVGrid) -> Tensor:
+    mine, theirs = _joined(student_head, "student"), _joined(teacher_head, "teacher")
+    if mine[2] != theirs[2]:
+        raise ConfigError(f"the student's head has tasks {mine[2]}, the teacher's {theirs[2]}, expected the same")
+    check_maps(mine[0], theirs[0], grid, boxes, "heat")
+    check_maps(mine[1], theirs[1], grid, boxes, "regression")
+    mask = gaussian_mask([box.to(mine[0].device) for box in boxes], grid)
+    weight = rank_mean(mask.sum()) + _EPS
+    if not any(len(box) for box in boxes):
+        return _nothing(mine[0]) + _nothing(mine[1])
+    heat = (_heat(mine[0]) - _heat(theirs[0].detach() / _TEACHER_TEMPERATURE)).abs()
+    regression = (mine[1] - theirs[1].detach()).abs().mean(1)
+    return (mask * heat).sum() / weight + (mask * regression).sum() / weight
+
+
+def _nothing(student: Tensor) -> Tensor:
+    """Zero with a zero gradient, which a sum over ``student * 0`` is not where the student holds an infinity."""
+    return student.float().flatten()[:0].sum()
+
+
+def _cosines(points: Tensor) -> Tensor:
+    """[N, 9, C] to [N, 9, 9]."""
+    unit = points / (torch.linalg.vector_norm(points, dim=2, keepdim=True) + _EPS)
+    return unit @ unit.transpose(1, 2)
+
+
+def _heat(logits: Tensor) -> Tensor:
+    """[B, classes, Y, X] logits to [B, Y, X] probability of the likeliest class."""
+    return logits.sigmoid().clamp(_EPS, 1 - _EPS).amax(1)
+
+
+def _joined(head: Head, who: str) -> tuple[Tensor, Tensor, list[dict[str, int]]]:
+    """All heat maps [B, c, Y, X], all regression maps [B, c, Y, X], and channels by key and task, of one head."""
+    try:
+        tasks = [{key: maps[key].shape[1] for key in sorted(maps)} for maps in head]
+        heat = torch.cat([maps["heatmap"] for maps in head], 1)
+        regression = torch.cat([maps[key] for maps in head for key in sorted(maps) if key != "heatmap"], 1)
+    except (TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:
+        raise ConfigError(
+            f"the {who}'s head is {type(head).__name__}, expected a list over tasks of dicts with 'heatmap' and "
+            f"regression maps [B, c, Y, X]: {error}"
+        ) from error
+    dtype = torch.promote_types(heat.dtype, torch.float32)
+    return heat.to(dtype), regression.to(dtype), tasks
+
+
+@MODELS.register_module()
+class UniDistill(nn.Module):
+    """The three losses of UniDistill (CVPR 2023), weighted.
+
+    Reproduced: the nine points, the losses with their constants, the weights 100 / 40 / 10 of the LiDAR-to-camera path.
+    The authors' other paths: fusion to camera 10 / 5 / 10, camera to LiDAR 10 / 5 / 1, fusion to LiDAR 10 / 1 / 10.
+
+    Different on purpose: x and y are not exchanged before sampling unless ``legacy_axis_swap`` asks for it (the
+    published weights were tuned with the exchange); boxes come as one list per sample, so padding rows cannot count
+    as objects; a box centred outside the grid draws no mask; the heat clamp is 1e-4 on every path (the authors take
+    1e-3 on fusion to camera).
+
+    Args:
+        feature: weight of :func:`feature_loss` on the taps ``low``; 0 leaves it out.
+        relation: weight of :func:`relation_loss` on the taps ``high``; 0 leaves it out.
+        response: weight of :func:`response_loss` on the taps ``head``; 0 leaves it out.
+        legacy_axis_swap: sample the mirror cell in the first two losses.
+        adapters: (student channels, teacher channels) by tap, ``low`` or ``high``: one trained 3 x 3 convolution with
+            batch norm and ReLU after that student map, for a teacher of other width or, as in the paper, a weaker one.
+
+    Raises:
+        ConfigError: a negative weight, all weights zero, or an adapter for another tap.
+    """
+
+    def __init__(
+        self,
+        feature: float = 100.0,
+        relation: float = 40.0,
+        response: float = 10.0,
+        legacy_axis_swap: bool = False,
+        adapters: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.weights = {"feature": float(feature), "relation": float(relation), "response": float(response)}
+        if min(self.weights.values()) < 0 or not any(self.weights.values()):
+            raise ConfigError(f"UniDistill weights are {self.weights}, expected none negative and one positive")
+        self.legacy_axis_swap = legacy_axis_swap
+        wrong = set(adapters or {}) - {"low", "high"}
+        if wrong:
+            raise ConfigError(f"UniDistill adapters name {sorted(wrong)}, expected 'low' or 'high'")
+        self.adapters = nn.ModuleDict({tap: _adapter(*channels) for tap, channels in (adapters or {}).items()})
+
+    @property
+    def required_taps(self) -> tuple[str, ...]:
+        """The taps that the weighted losses read."""
+        taps = {"feature": "low", "relation": "high", "response": "head"}
+        return tuple(taps[part] for part, weight in self.weights.items() if weight)
+
+    def forward(self, student: Mapping[str, Any], teacher: Mapping[str, Any], targets: Targets) -> dict[str, Tensor]:
+        """Weighted losses by part: ``feature``, ``relation``, ``response``, without those of weight 0."""
+        boxes, grid = targets.boxes, targets.grid
+        check_boxes(boxes, grid)
+        losses = {}
+        for part, tap, loss in (("feature", "low", _feature), ("relation", "high", _relation)):
+            if self.weights[part]:
+                mine = self.adapters[tap](student[tap]) if tap in self.adapters else student[tap]
+                check_maps(mine, teacher[tap], grid, boxes, f"{part} ({tap!r})")
+                losses[part] = self.weights[part] * loss(mine, teacher[tap], boxes, grid, self.legacy_axis_swap)
+        if self.weights["response"]:
+            losses["response"] = self.weights["response"] * _response(student["head"], teacher["head"], boxes, grid)
+        return losses
+
+
+def _adapter(student: int, teacher: int) -> nn.Sequential:
+    convolution = nn.Conv2d(student, teacher, 3, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(teacher), nn.ReLU())
