@@ -1,0 +1,125 @@
+"""nuScenes, real or synthetic, as training and test samples."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bevkd.errors import BevkdError, ConfigError, DataError
+from mmdet3d.datasets import NuScenesDataset
+from mmdet3d.registry import DATASETS, TRANSFORMS
+from mmdet3d.structures import LiDARInstance3DBoxes
+
+from . import safe_pickle, transforms  # noqa: F401  (importing transforms registers them)
+from .constants import CAMERAS
+from .validate import validate_infos
+
+_PREFIX = {"pts": "samples/LIDAR_TOP", "sweeps": "sweeps/LIDAR_TOP", **{name: f"samples/{name}" for name in CAMERAS}}
+# What bad data raises inside a transform; a programming error (TypeError, AttributeError ...) keeps its traceback.
+_DATA_ERRORS = (BevkdError, OSError, ValueError, KeyError, EOFError)
+
+
+@DATASETS.register_module()
+class NuScenesBEVDataset(NuScenesDataset):
+    """mmdet3d's ``NuScenesDataset`` that never hides broken data.
+
+    What differs: the info file is read without running code from it and is validated once; a sample that fails to
+    load raises, where mmengine would quietly take a random other one; a sample without boxes is kept; the version in
+    ``metainfo`` is that of the info file; both LiDAR and cameras are offered and ``data_prefix`` is nuScenes' own, so
+    that a config names ``data_root``, ``ann_file`` and ``pipeline`` only.
+
+    Each sample enters the pipeline with ``lidar_points``, ``lidar_sweeps``, ``images`` (paths resolved), poses, and
+    ``gt_bboxes_3d`` (``LiDARInstance3DBoxes`` ``[M, 9]``) with ``gt_labels_3d`` ``[M]``: labels -1 are left out, and,
+    unless ``use_valid_flag=False``, so are boxes without a single LiDAR or radar point; unknown velocities are 0. The
+    same go to ``eval_ann_info`` when ``test_mode``.
+
+    Raises:
+        DataError: a missing, unsafe or unsound info file, or (on access) a sample that does not load, naming its
+            token. ConfigError: ``filter_empty_gt=True``.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        ann_file: str,
+        pipeline: Sequence[Any] = (),
+        data_prefix: dict | None = None,
+        modality: dict | None = None,
+        filter_empty_gt: bool = False,
+        use_valid_flag: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        if filter_empty_gt:
+            raise ConfigError(
+                "filter_empty_gt=True replaces a sample without boxes by a random one; NuScenesBEVDataset keeps it "
+                "(an empty scene teaches what background looks like): leave the option out"
+            )
+        super().__init__(
+            data_root=os.fspath(data_root),
+            ann_file=os.fspath(ann_file),
+            pipeline=[TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline],
+            data_prefix=dict(_PREFIX if data_prefix is None else data_prefix),
+            modality=dict(modality or {"use_lidar": True, "use_camera": True}),
+            filter_empty_gt=False,
+            use_valid_flag=use_valid_flag,
+            **kwargs,
+        )
+
+    def load_data_list(self) -> list[dict]:
+        """Read, validate and resolve the info file."""
+        path = Path(self.ann_file)
+        if not path.is_file():
+            raise DataError(
+                f"{path}: no such info file; make it with `python tools/create_data.py nuscenes` from a nuScenes "
+                "folder, or a whole synthetic one with `python tools/create_data.py synthetic`"
+            )
+        infos = safe_pickle.load(path)
+        validate_infos(infos, path, CAMERAS if self.modality["use_camera"] else ())
+        for key, value in infos["metainfo"].items():
+            self._metainfo.setdefault(key, value)
+        self._metainfo["version"] = infos["metainfo"].get("version", self._metainfo["version"])
+        return [self.parse_data_info(info) for info in infos["data_list"]]
+
+    def parse_data_info(self, info: dict) -> dict:
+        """Resolve paths and turn instances into boxes; what no transform reads is left out, as it is copied a lot."""
+        info["instances"] = info.get("instances") or []
+        info = super().parse_data_info(info)
+        for unused in ("instances", "cam_instances"):
+            info.pop(unused, None)
+        return info
+
+    def parse_ann_info(self, info: dict) -> dict:
+        """``gt_bboxes_3d`` and ``gt_labels_3d`` of one sample, see the class."""
+        kept = []
+        for instance in info["instances"]:
+            label = self.label_mapping[instance["bbox_label_3d"]]
+            seen = instance["bbox_3d_isvalid"] if self.use_valid_flag else instance["num_lidar_pts"] > 0
+            if label >= 0 and seen:
+                kept.append((label, [*instance["bbox_3d"], *instance["velocity"]]))
+                self.num_ins_per_cat[label] += 1
+        boxes = np.array([row for _, row in kept], dtype=np.float32).reshape(-1, 9)
+        boxes[:, 7:] = np.where(np.isfinite(boxes[:, 7:]).all(axis=1, keepdims=True), boxes[:, 7:], 0.0)
+        if not self.with_velocity:
+            boxes = boxes[:, :7]
+        return {
+            "gt_bboxes_3d": LiDARInstance3DBoxes(boxes, box_dim=boxes.shape[1], origin=(0.5, 0.5, 0.5)),
+            "gt_labels_3d": np.array([label for label, _ in kept], dtype=np.int64),
+        }
+
+    def prepare_data(self, index: int) -> dict:
+        """Run the pipeline on one sample, or raise with its token."""
+        sample = self.get_data_info(index)
+        token = sample["token"]
+        sample["box_type_3d"] = self.box_type_3d
+        sample["box_mode_3d"] = self.box_mode_3d
+        if "ann_info" in sample:
+            sample.update(sample["ann_info"])
+        try:
+            packed = self.pipeline(sample)
+        except _DATA_ERRORS as error:
+            raise DataError(f"sample {token}: {error}") from error
+        if packed is None:
+            raise DataError(f"sample {token}: the pipeline returned nothing; expected a packed sample")
+        return packed
