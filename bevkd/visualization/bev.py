@@ -177,7 +177,8 @@ def draw_bev_comparison(
         draw_boxes_bev(panels[0][column], found, PREDICTION_COLOUR)
         note = f"{len(found)} predicted, {len(gt_boxes)} true boxes" if title in predictions else "BEV features"
         _title(panels[0][column], title, note)
-    _colour_bar(figure, panels[0][-1], shown, "feature strength" if shared else "feature strength, each map on its own scale")
+    scale = "feature strength" if shared else "feature strength, each map on its own scale"
+    _colour_bar(figure, panels[0][-1], shown, scale)
 
     if students:
         _difference_row(figure, panels[1], maps, teacher, students, grid, gt_boxes, axis_names)

@@ -102,11 +102,10 @@ def _check(images: list[np.ndarray], lidar2img: np.ndarray, cameras: tuple[str, 
             f"{len(images)} images, {len(cameras)} camera names and lidar2img of shape {lidar2img.shape}, "
             "expected N images, N names and [N, 4, 4]"
         )
+    expected = (*images[0].shape[:2], 3)
     for name, image in zip(cameras, images, strict=True):
-        if image.ndim != 3 or image.shape != (*images[0].shape[:2], 3) or image.dtype != np.uint8:
-            raise DataError(
-                f"image of {name} is {image.dtype} {image.shape}, expected uint8 {(*images[0].shape[:2], 3)} like the first"
-            )
+        if image.shape != expected or image.dtype != np.uint8:
+            raise DataError(f"image of {name} is {image.dtype} {image.shape}, expected uint8 {expected} as the first")
 
 
 def _names_of(boxes: np.ndarray, names: Sequence[str] | None) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bevkd.errors import DataError
+from bevkd.visualization.files import whole_file
 
 DPI = 100
 INK = "#1b2430"
@@ -107,15 +107,6 @@ def add_legend(figure: Figure, handles: Sequence[Line2D], dark: bool, centre_y_p
 
 def save_figure(figure: Figure, path: str | os.PathLike) -> Path:
     """Write the figure as a PNG that appears whole or not at all; the same drawing gives the same bytes."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".png")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            figure.canvas.print_png(file, metadata={"Software": None})
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
+    with whole_file(path) as file:
+        figure.canvas.print_png(file, metadata={"Software": None})
+    return Path(path)
