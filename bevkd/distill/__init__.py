@@ -1,1 +1,7 @@
 """Distillation: the distiller, its teachers, and one file per method for bird's-eye view."""
+
+from bevkd.distill.distiller import Distiller
+from bevkd.distill.teachers import LiveTeacher
+from bevkd.distill.unidistill import UniDistill
+
+__all__ = ["Distiller", "LiveTeacher", "UniDistill"]

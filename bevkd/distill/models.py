@@ -1,0 +1,79 @@
+"""Models for the distiller, from modules, config dicts or config files, and the grids that they work on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmdet3d.registry import MODELS
+from mmengine.config import Config
+from mmengine.hub import get_config
+from torch import nn
+
+from bevkd.errors import ConfigError
+from bevkd.structures import BEVGrid
+
+
+def read_model_config(source: Any, field: str) -> Any:
+    """A model's config out of what a user may write: a module (returned as it is), a config dict, or a config file.
+
+    Args:
+        source: the module, ``dict(type=...)``, a path, or ``mmdet3d::...`` for a config that a package ships.
+        field: name of the config field, for the error sentence.
+
+    Raises:
+        ConfigError: a file that is missing or has no ``model``, or a dict without ``type``.
+    """
+    if isinstance(source, nn.Module):
+        return source
+    if isinstance(source, str | Path):
+        path = str(source)
+        if "::" not in path and not Path(path).is_file():
+            raise ConfigError(f"{field} names {path}, which does not exist, expected a config file")
+        config = get_config(path) if "::" in path else Config.fromfile(path)
+        source = config.get("model")
+        field = f"'model' of {path}"
+    if not isinstance(source, Mapping) or "type" not in source:
+        raise ConfigError(f"{field} is {source!r}, expected a model config, a dict with a 'type'")
+    return source
+
+
+def build_model(source: Any, field: str) -> nn.Module:
+    """The module of :func:`read_model_config`, built when it is a config."""
+    config = read_model_config(source, field)
+    return config if isinstance(config, nn.Module) else MODELS.build(config)
+
+
+def grid_of(model: nn.Module, config: Any, who: str) -> BEVGrid | None:
+    """The model's own ``grid``, else the one configured for it, else None (a model that is not in bird's-eye view).
+
+    Raises:
+        ConfigError: a wrong key in the config, or a config that contradicts the model.
+    """
+    own = getattr(model, "grid", None)
+    own = own if isinstance(own, BEVGrid) else None
+    if config is None:
+        return own
+    if isinstance(config, Mapping):
+        if set(config) != {"x_range", "y_range", "cell"}:
+            raise ConfigError(f"the {who}'s grid has the keys {sorted(config)}, expected x_range, y_range and cell")
+        config = BEVGrid(**config)
+    if own is not None:
+        own.require_same(config, mine=f"{who} model", theirs=f"{who}'s config")
+    return config
+
+
+def join_grids(student: BEVGrid | None, teacher: BEVGrid | None) -> BEVGrid | None:
+    """The grid that both share; None when neither has one.
+
+    Raises:
+        ConfigError: only one has a grid, or they differ.
+    """
+    if student is None and teacher is None:
+        return None
+    if student is None or teacher is None:
+        who = "student" if student is None else "teacher"
+        raise ConfigError(f"the {who} has no BEV grid, expected grid=dict(x_range, y_range, cell) in its config")
+    student.require_same(teacher)
+    return student

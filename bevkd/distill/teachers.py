@@ -1,0 +1,135 @@
+"""Where a teacher's features come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmdet3d.registry import MODELS
+from torch import Tensor, nn
+
+from bevkd.distill.models import build_model, grid_of, read_model_config
+from bevkd.errors import ConfigError
+from bevkd.structures import BEVGrid
+from bevkd.structures.checkpoint import load_weights, sha256
+from bevkd.structures.taps import record_taps, resolve_taps
+
+
+@MODELS.register_module()
+class LiveTeacher:
+    """A frozen model that runs beside the student on the same augmented sample, up to its raw head maps.
+
+    It is no ``nn.Module``, so a distiller that holds it does not show it to the optimizer, to the data-parallel
+    wrapper or to a checkpoint. It runs in eval mode, without gradients, on the student's device, and copies of its
+    holder share it.
+
+    Args:
+        config: the teacher's config file, model config, or a ready module. A distiller's config stands for its student.
+        checkpoint: its weights; may be left out only for a ready module.
+        taps: name -> module path; None takes the model's ``default_taps``. CenterPoint of mmdet3d takes
+            ``dict(low='pts_backbone:input', high='pts_neck', head='pts_bbox_head')``.
+        grid: ``dict(x_range, y_range, cell)`` for a model without a ``grid`` of its own.
+
+    Raises:
+        ConfigError: a config without a checkpoint; on :meth:`load` also an unknown tap or a grid that contradicts.
+        CheckpointError: on :meth:`load`, a checkpoint that is unreadable or does not fit.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        checkpoint: str | Path | None = None,
+        taps: Mapping[str, str] | None = None,
+        grid: Mapping[str, Any] | BEVGrid | None = None,
+    ) -> None:
+        if checkpoint is None and not isinstance(config, nn.Module):
+            raise ConfigError("the teacher has a config but no checkpoint, expected checkpoint='path' with its weights")
+        self.config, self.checkpoint = config, checkpoint
+        self._taps, self._grid = taps, grid
+        self.model: nn.Module | None = None
+        self.taps: dict[str, str] = {}
+        self.grid: BEVGrid | None = None
+        self._sha256: str | None = None
+
+    def __deepcopy__(self, memo: dict) -> LiveTeacher:
+        return self
+
+    def load(self) -> None:
+        """Build the model and load its weights, once. The random state is left as it was, so that a student trained
+        with a teacher starts and shuffles exactly as one without."""
+        if self.model is not None:
+            return
+        with torch.random.fork_rng(devices=[]):
+            model, prefix = self._build()
+        if self.checkpoint is not None:
+            load_weights(model, self.checkpoint, prefix)
+        self.taps = resolve_taps(model, self._taps)
+        self.grid = grid_of(model, self._grid, "teacher")
+        self.model = model.eval().requires_grad_(False)
+
+    def _build(self) -> tuple[nn.Module, str | None]:
+        config = read_model_config(self.config, "the teacher's config")
+        if not isinstance(config, nn.Module) and _name(config["type"]).endswith("Distiller"):
+            return build_model(config["student"], "the student of the teacher's config"), "student."
+        return build_model(config, "the teacher's config"), None
+
+    def info(self) -> dict[str, str | None]:
+        """Where the teacher came from: ``config``, ``checkpoint`` and its ``sha256``, for the student's checkpoint."""
+        if self.checkpoint is not None and self._sha256 is None:
+            self._sha256 = sha256(self.checkpoint)
+        if isinstance(self.config, str | Path):
+            config = str(self.config)
+        else:
+            config = _name(type(self.config) if isinstance(self.config, nn.Module) else self.config["type"])
+        checkpoint = None if self.checkpoint is None else str(self.checkpoint)
+        return {"config": config, "checkpoint": checkpoint, "sha256": self._sha256}
+
+    @torch.no_grad()
+    def __call__(self, inputs: Any, data_samples: Sequence[Any] | None, device: torch.device) -> dict[str, Any]:
+        """The teacher's taps for one preprocessed batch.
+
+        Raises:
+            ConfigError: the teacher was put in train mode or made trainable, or a tap did not fire.
+        """
+        self.load()
+        self._require_frozen()
+        if any(p.device != device for p in self.model.parameters()):
+            self.model.to(device)
+        with record_taps(self.model, self.taps) as features:
+            _run(self.model, _views(inputs), data_samples)
+        return features
+
+    def _require_frozen(self) -> None:
+        for name, module in self.model.named_modules():
+            if module.training:
+                raise ConfigError(f"the teacher's module {name or 'itself'!r} is in train mode, expected eval mode")
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                raise ConfigError(f"the teacher's parameter {name!r} is trainable, expected a frozen teacher")
+
+
+def _name(kind: type | str) -> str:
+    return kind if isinstance(kind, str) else kind.__name__
+
+
+def _run(model: nn.Module, inputs: Any, data_samples: Sequence[Any] | None) -> None:
+    """Run a model up to its raw head maps."""
+    preprocessor = getattr(model, "data_preprocessor", None)
+    if getattr(preprocessor, "voxel", False):  # its own voxels, whatever the student's preprocessor made
+        inputs = {**inputs, "voxels": preprocessor.voxelize(inputs["points"], data_samples)}
+    if hasattr(model, "pts_bbox_head"):  # mmdet3d's multi-sensor detectors have no mode='tensor'
+        _, features = model.extract_feat(inputs, [sample.metainfo for sample in data_samples])
+        model.pts_bbox_head(features)
+    else:
+        model(inputs, data_samples, mode="tensor")
+
+
+def _views(inputs: Any) -> Any:
+    """The same memory in new tensor objects: mmdet3d squeezes a batch of one in place, which the student must not see."""
+    if isinstance(inputs, Tensor):
+        return inputs.detach()
+    if isinstance(inputs, Mapping):
+        return {key: _views(value) for key, value in inputs.items()}
+    return [_views(value) for value in inputs] if isinstance(inputs, list | tuple) else inputs
