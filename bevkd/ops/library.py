@@ -1,0 +1,46 @@
+"""The compiled library behind ``torch.ops.bevkd``."""
+
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bevkd.errors import ConfigError
+
+_BUILD = "build it in the repository root with: pip install -e . --no-build-isolation --no-deps"
+
+
+@cache
+def load() -> None:
+    """Load ``bevkd/_C.so`` once.
+
+    Raises:
+        ConfigError: the library is missing, or was compiled against another torch.
+    """
+    path = Path(__file__).resolve().parents[1] / "_C.so"
+    if not path.is_file():
+        raise ConfigError(f"the compiled ops {path} are missing; {_BUILD}")
+    try:
+        torch.ops.load_library(path)
+    except OSError as error:
+        raise ConfigError(f"the compiled ops {path} do not load under torch {torch.__version__} ({error}); {_BUILD}") from error
+
+
+def require_cpu(**tensors: Tensor) -> None:
+    """Raise ConfigError naming the first tensor that no kernel of this build can take."""
+    for name, tensor in tensors.items():
+        if tensor.device.type not in ("cpu", "meta"):
+            raise ConfigError(f"{name} is on {tensor.device}, expected cpu: this version has CPU kernels only")
+
+
+def require_tensor(name: str, tensor: Tensor, shape: str, dims: int, dtypes: tuple[torch.dtype, ...]) -> None:
+    """Raise ConfigError unless ``tensor`` has ``dims`` dimensions, described by ``shape``, and one of ``dtypes``."""
+    if not isinstance(tensor, Tensor):
+        raise ConfigError(f"{name} is a {type(tensor).__name__}, expected a tensor {shape}")
+    if tensor.dim() != dims:
+        raise ConfigError(f"{name} has shape {tuple(tensor.shape)}, expected {shape}")
+    if tensor.dtype not in dtypes:
+        expected = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+        raise ConfigError(f"{name} is {str(tensor.dtype).removeprefix('torch.')}, expected {expected}")
+    require_cpu(**{name: tensor})

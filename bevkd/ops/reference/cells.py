@@ -1,0 +1,17 @@
+"""From metres to cells in plain torch; csrc/common/cells.h is its compiled twin."""
+
+import torch
+from torch import Tensor
+
+
+def axis_cell(value: Tensor, low: float, high: float, size: float, rounding: str = "floor") -> Tensor:
+    """The cell along one axis, int64, -1 outside [low, high) or for NaN.
+
+    Subtract, divide and round in the dtype of ``value``.
+    """
+    low, high, size = (value.new_tensor(number) for number in (low, high, size))
+    count = torch.round((high - low) / size)
+    ratio = (value - low) / size
+    cell = ratio.trunc() if rounding == "trunc" else ratio.floor()
+    inside = (value < high) & (cell >= 0) & (cell < count)
+    return torch.where(inside, cell, -1).long()

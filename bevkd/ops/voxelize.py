@@ -1,0 +1,160 @@
+"""Points to voxels: padded, as means, or one cell per point.
+
+Contract, shared by the kernels and the twin: a cell is ``floor((point - low) / size)`` in float32 with IEEE division,
+the upper bound is exclusive, voxels are numbered by their first point, a voxel keeps its first ``max_points`` points in
+input order, and past ``max_voxels`` later voxels are dropped and counted. A point with a NaN or infinity in any of its
+columns is dropped and counted. Results are the same bits on every number of threads, and never share memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bevkd.errors import ConfigError
+from bevkd.ops import library
+
+_UNLIMITED = 2**31 - 1
+_MAX_CELLS_PER_AXIS = 2**24  # a float32 counts this far exactly
+
+
+class Voxels(NamedTuple):
+    """Padded voxels.
+
+    Attributes:
+        features: [V, K, F] float32, the points of each voxel in input order, then zeros.
+        coords: [V, 3] int32, (z, y, x) cell.
+        num_points: [V] int32, points kept in each voxel, 1 to K.
+        num_dropped: [] int64, occupied voxels beyond ``max_voxels``, dropped with all their points.
+        num_invalid: [] int64, points dropped because one of their columns was NaN or infinite.
+    """
+
+    features: Tensor
+    coords: Tensor
+    num_points: Tensor
+    num_dropped: Tensor
+    num_invalid: Tensor
+
+
+class MeanVoxels(NamedTuple):
+    """Voxels reduced to the mean of their points; as :class:`Voxels` with ``features`` [V, F]."""
+
+    features: Tensor
+    coords: Tensor
+    num_points: Tensor
+    num_dropped: Tensor
+    num_invalid: Tensor
+
+
+def voxelize(
+    points: Tensor,
+    voxel_size: Sequence[float],
+    point_range: Sequence[float],
+    max_points: int,
+    max_voxels: int | None = None,
+) -> Voxels:
+    """Hard voxelization with padding. No gradient flows to the points.
+
+    Two points at x = 0.1 and 0.3 m with voxel_size (0.5, 0.5, 4) and point_range (0, 0, -2, 2, 2, 2) share voxel
+    (z, y, x) = (0, 0, 0) when their y lies in [0, 0.5).
+
+    Args:
+        points: [N, F >= 3] float32, x, y, z in metres, then any features.
+        voxel_size: (x, y, z) in metres.
+        point_range: (x_min, y_min, z_min, x_max, y_max, z_max) in metres, a whole number of voxels along each axis.
+        max_points: K, points kept in a voxel.
+        max_voxels: voxels kept; None for all.
+
+    Raises:
+        ConfigError: a tensor, size, range or cap that is not as described.
+    """
+    sizes = _checked(points, voxel_size, point_range)
+    return Voxels(*torch.ops.bevkd.voxelize(points, *sizes, *_caps(max_points, max_voxels)))
+
+
+def voxelize_mean(
+    points: Tensor,
+    voxel_size: Sequence[float],
+    point_range: Sequence[float],
+    max_points: int | None = None,
+    max_voxels: int | None = None,
+) -> MeanVoxels:
+    """Mean of the points that :func:`voxelize` would keep, without the padded tensor. No gradient flows to the points.
+
+    Sums run in float64 in input order and are rounded once. Arguments and errors as :func:`voxelize`;
+    ``max_points=None`` keeps every point of a voxel.
+    """
+    sizes = _checked(points, voxel_size, point_range)
+    max_points = _UNLIMITED if max_points is None else max_points
+    return MeanVoxels(*torch.ops.bevkd.voxelize_mean(points, *sizes, *_caps(max_points, max_voxels)))
+
+
+def voxelize_dynamic(points: Tensor, voxel_size: Sequence[float], point_range: Sequence[float]) -> Tensor:
+    """The cell of every point: [N, 3] int32 (z, y, x), (-1, -1, -1) outside the range or not finite.
+
+    Arguments and errors as :func:`voxelize`.
+    """
+    return torch.ops.bevkd.voxelize_dynamic(points, *_checked(points, voxel_size, point_range))
+
+
+def _checked(points: Tensor, voxel_size: Sequence[float], point_range: Sequence[float]) -> tuple[list, list]:
+    library.require_tensor("points", points, "[N, F >= 3]", 2, (torch.float32,))
+    if points.shape[1] < 3:
+        raise ConfigError(f"points have {points.shape[1]} columns, expected at least 3 (x, y, z)")
+    if points.requires_grad:
+        raise ConfigError("points require a gradient, expected plain data: voxelization passes none; detach them")
+    size, bounds = _floats("voxel_size", voxel_size, 3), _floats("point_range", point_range, 6)
+    for axis, step, low, high in zip("xyz", size, bounds[:3], bounds[3:]):
+        if not step > 0:
+            raise ConfigError(f"voxel_size {axis} is {step}, expected a positive number of metres")
+        cells = (high - low) / step
+        if not 0.5 < cells <= _MAX_CELLS_PER_AXIS or abs(cells - round(cells)) > 1e-3:
+            raise ConfigError(
+                f"point_range {axis} [{low}, {high}) is {cells:.4f} voxels of {step} m, expected a whole number from 1 to 2^24"
+            )
+    return size, bounds
+
+
+def _floats(name: str, values: Sequence[float], count: int) -> list[float]:
+    try:
+        numbers = [float(value) for value in values]
+    except (TypeError, ValueError):
+        numbers = []
+    if len(numbers) != count:
+        raise ConfigError(f"{name} is {values!r}, expected {count} numbers")
+    return numbers
+
+
+def _caps(max_points: int, max_voxels: int | None) -> tuple[int, int]:
+    caps = {"max_points": max_points, "max_voxels": _UNLIMITED if max_voxels is None else max_voxels}
+    for name, value in caps.items():
+        if isinstance(value, bool) or int(value) != value or value < 1:
+            raise ConfigError(f"{name} is {value!r}, expected a whole number of at least 1")
+    return tuple(min(int(value), _UNLIMITED) for value in caps.values())
+
+
+def _fake_voxels(points: Tensor, row_shape: tuple) -> tuple[Tensor, ...]:
+    voxels = torch.library.get_ctx().new_dynamic_size()
+    return (
+        points.new_empty(voxels, *row_shape),
+        points.new_empty(voxels, 3, dtype=torch.int32),
+        points.new_empty(voxels, dtype=torch.int32),
+        points.new_empty((), dtype=torch.int64),
+        points.new_empty((), dtype=torch.int64),
+    )
+
+
+def _register_fakes() -> None:
+    library.load()
+    register = torch.library.register_fake
+    register("bevkd::voxelize", lambda points, size, bounds, k, v: _fake_voxels(points, (k, points.shape[1])))
+    register("bevkd::voxelize_mean", lambda points, size, bounds, k, v: _fake_voxels(points, (points.shape[1],)))
+    register(
+        "bevkd::voxelize_dynamic", lambda points, *sizes: points.new_empty(points.shape[0], 3, dtype=torch.int32)
+    )
+
+
+_register_fakes()

@@ -1,0 +1,41 @@
+// Every operator of bevkd. Kernels register themselves per device in their own folder; shapes for tracing (fake
+// functions) and gradients are registered from bevkd/ops/<op>.py.
+#include <torch/library.h>
+
+TORCH_LIBRARY(bevkd, m) {
+  // points [N, F >= 3] float32 (x, y, z, ...); voxel_size (x, y, z) metres; point_range (x, y, z min, x, y, z max).
+  // -> features [V, K, F], coords [V, 3] int32 (z, y, x), num_points [V] int32, num_dropped [], num_invalid [] int64
+  m.def(
+      "voxelize(Tensor points, float[] voxel_size, float[] point_range, int max_points, int max_voxels)"
+      " -> (Tensor features, Tensor coords, Tensor num_points, Tensor num_dropped, Tensor num_invalid)");
+  // As voxelize with the K rows of a voxel replaced by their mean: features [V, F].
+  m.def(
+      "voxelize_mean(Tensor points, float[] voxel_size, float[] point_range, int max_points, int max_voxels)"
+      " -> (Tensor features, Tensor coords, Tensor num_points, Tensor num_dropped, Tensor num_invalid)");
+  // -> coords [N, 3] int32 (z, y, x), -1 -1 -1 for a point outside or not finite
+  m.def("voxelize_dynamic(Tensor points, float[] voxel_size, float[] point_range) -> Tensor");
+
+  // frustum [B, N, D, H, W, 3] metres; low, high (x, y, z) metres; shape (Y, X); cell metres.
+  // -> cell [B, N, D, H, W] int32 (-1 outside), point [P] int32, pixel [P] int32, offsets [B Y X + 1] int32,
+  //    num_invalid [] int64
+  m.def(
+      "lift_plan(Tensor frustum, float[] low, float[] high, float cell, int[] shape, bool truncate)"
+      " -> (Tensor cell, Tensor point, Tensor pixel, Tensor offsets, Tensor num_invalid)");
+  // depth [B, N, D, H, W], feat [B, N, H, W, C] -> [B, Y, X, C]
+  m.def(
+      "bev_pool(Tensor depth, Tensor feat, Tensor cell, Tensor point, Tensor pixel, Tensor offsets, int[] shape)"
+      " -> Tensor");
+  // grad [B, Y, X, C] -> gradients of depth and feat. The plan beyond `cell` serves the second derivative.
+  m.def(
+      "bev_pool_backward(Tensor grad, Tensor depth, Tensor feat, Tensor cell, Tensor point, Tensor pixel,"
+      " Tensor offsets, int[] shape) -> (Tensor grad_depth, Tensor grad_feat)");
+
+  // boxes [M, 5], [K, 5] (x, y, w, h, radians) -> [M, K], or [M] when aligned; over_first: divide by the first area
+  m.def("box_iou_rotated(Tensor boxes1, Tensor boxes2, bool aligned, bool over_first) -> Tensor");
+  // boxes [N, 5] and labels [N] int64 (or none) in descending score order -> kept positions [M] int64, ascending
+  m.def("nms_rotated(Tensor boxes, Tensor? labels, float iou_threshold) -> Tensor");
+  // boxes [N, 4] (x1, y1, x2, y2) in descending score order -> kept positions [M] int64, ascending
+  m.def("nms(Tensor boxes, float iou_threshold, float offset) -> Tensor");
+  // points [M, 3], boxes [T, 7] (x, y, bottom z, dx, dy, dz, yaw) -> [T, M] int32, 1 inside
+  m.def("points_in_boxes(Tensor points, Tensor boxes) -> Tensor");
+}
