@@ -1,0 +1,236 @@
+"""Checkpoints that survive a kill, a full disk and a flipped bit; never loaded unsafely.
+
+A file is written beside its final name, flushed to disk and renamed, so that a name always holds a whole checkpoint.
+``<name>.sha256`` (the format of ``sha256sum``) holds its content hash. While a name is being overwritten the list
+holds the old and the new hash, so that a kill between the two renames leaves a pair that still agrees.
+mmengine's pointer file ``last_checkpoint`` is kept, and replaced in the same way.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import zipfile
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+
+from bevkd.errors import CheckpointError
+from bevkd.structures.checkpoint import read_checkpoint, sha256
+
+POINTER = "last_checkpoint"
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
+
+class _HashingFile:
+    """A file that hashes what is written to it, and keeps the error that torch's writer would hide."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.hash, self.size, self.error = file, hashlib.sha256(), 0, None
+
+    def write(self, data: bytes) -> int:
+        view = memoryview(data)
+        self.hash.update(view)
+        self.size += view.nbytes
+        if self.error is None:
+            try:
+                self.file.write(view)
+            except OSError as error:  # go on counting: the caller reports how many bytes were needed
+                self.error = error
+        return view.nbytes
+
+    def flush(self) -> None:
+        if self.error is None:
+            self.file.flush()
+
+
+def save_checkpoint(checkpoint: Any, path: str | Path) -> str:
+    """Write ``checkpoint`` so that ``path`` holds the old file or the whole new one at every moment.
+
+    Returns:
+        The sha256 of the file in hex.
+
+    Raises:
+        CheckpointError: the disk is full or not writable; the old file is intact and the partial one removed.
+    """
+    path = Path(path)
+    partial = _partial(path)
+    try:
+        with open(partial, "wb") as file:
+            sink = _HashingFile(file)
+            torch.save(checkpoint, sink)
+            if sink.error is not None:
+                raise sink.error
+            file.flush()
+            os.fsync(file.fileno())
+        digest = sink.hash.hexdigest()
+        earlier = _recorded_sums(path) if path.is_file() else []
+        _write_sums(path, [*earlier, digest])
+        os.replace(partial, path)
+        if earlier:
+            _write_sums(path, [digest])
+        _sync_folder(path.parent)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise CheckpointError(
+                f"checkpoint {path} cannot be written: {error.strerror}; the one before it is intact"
+            ) from error
+        free = shutil.disk_usage(path.parent).free
+        raise CheckpointError(
+            f"checkpoint {path} needs {sink.size} bytes and {free} are free on its disk ({error.strerror}); "
+            "expected room for it; the one before it is intact"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return digest
+
+
+def load_checkpoint(path: str | Path) -> dict:
+    """Read a checkpoint on the CPU with ``weights_only=True``, after :func:`check_sums`.
+
+    Raises:
+        CheckpointError: see :func:`bevkd.structures.checkpoint.read_checkpoint`, and an altered file.
+    """
+    check_sums(path)
+    checkpoint = read_checkpoint(path)
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(f"checkpoint {path} holds a {type(checkpoint).__name__}, expected a dict")
+    return checkpoint
+
+
+def check_sums(path: str | Path) -> bool:
+    """Compare a checkpoint with its recorded sha256; False when none is recorded.
+
+    torch.load alone reads a tensor with a flipped bit without complaint.
+
+    Raises:
+        CheckpointError: no such file, or one that was cut short or altered.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {path} is missing, expected a file")
+    known = _recorded_sums(path)
+    if known and (found := sha256(path)) not in known:
+        how = "altered" if zipfile.is_zipfile(path) else "cut short: the archive's end is missing"
+        raise CheckpointError(
+            f"checkpoint {path} ({path.stat().st_size} bytes) has sha256 {found[:12]}, expected {known[-1][:12]} as "
+            f"{_sums_file(path).name} says; it was {how}"
+        )
+    return bool(known)
+
+
+def find_latest(work_dir: str | Path, log: Callable[[str], None] = print) -> Path | None:
+    """The checkpoint to go on from: what ``last_checkpoint`` names or, when that is unusable, the newest valid one.
+
+    Every file that is passed over is logged with its reason. None when the folder holds no valid checkpoint.
+    """
+    work_dir = Path(work_dir)
+    pointer = work_dir / POINTER
+    tried: set[Path] = set()
+    named = None
+    if pointer.is_file():
+        named = Path(pointer.read_text().strip() or "(empty)")
+        if not named.is_file() and (work_dir / named.name).is_file():
+            named = work_dir / named.name  # the folder was moved as a whole
+    newest = sorted(work_dir.glob("*.pth"), key=lambda p: p.stat().st_mtime_ns, reverse=True)
+    for path in ([named] if named else []) + [p for p in newest if not p.name.startswith("best_")]:
+        if path in tried:
+            continue
+        tried.add(path)
+        try:
+            check_sums(path) or read_checkpoint(path)
+        except CheckpointError as error:
+            log(f"{error}; looking for an older one")
+            continue
+        if path != named:
+            log(f"{pointer} names {named or 'nothing'}; going on from the newest valid checkpoint {path}")
+        return path
+    return None
+
+
+def write_pointer(work_dir: str | Path, checkpoint: str | Path) -> None:
+    """Make mmengine's ``last_checkpoint`` name ``checkpoint``, whole or not at all."""
+    write_text(Path(work_dir) / POINTER, str(checkpoint))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a small text file so that its name always holds the old or the new text."""
+    partial = _partial(path)
+    try:
+        with open(partial, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        _sync_folder(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def remove_checkpoint(path: str | Path) -> None:
+    """Remove a checkpoint and its hash file; missing ones are no error."""
+    for file in (Path(path), _sums_file(Path(path))):
+        file.unlink(missing_ok=True)
+
+
+def remove_partials(work_dir: str | Path) -> None:
+    """Remove what a killed run was still writing. Call it only while holding the folder's lock."""
+    for partial in Path(work_dir).glob(".*.partial"):
+        partial.unlink(missing_ok=True)
+
+
+def plain(value: Any) -> Any:
+    """A copy of builtin containers, numbers, strings and tensors on the CPU, for what a checkpoint holds.
+
+    mmengine's log buffers stay as they are; anything else becomes its text, because reading would refuse it.
+    """
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu()
+    if isinstance(value, Mapping):
+        return {key: plain(part) for key, part in value.items()}
+    if isinstance(value, list | set | deque):
+        return [plain(part) for part in value]
+    if isinstance(value, tuple):
+        return tuple(plain(part) for part in value)
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return value if value is None or isinstance(value, bool | int | float | str | HistoryBuffer) else str(value)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def _sums_file(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def _recorded_sums(path: Path) -> list[str]:
+    sums = _sums_file(path)
+    return [line.split()[0] for line in sums.read_text().splitlines() if line.strip()] if sums.is_file() else []
+
+
+def _write_sums(path: Path, digests: Iterable[str]) -> None:
+    write_text(_sums_file(path), "".join(f"{digest}  {path.name}\n" for digest in digests))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make renames durable. Some network file systems refuse to open folders: then they order renames themselves."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)

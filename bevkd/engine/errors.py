@@ -1,0 +1,113 @@
+"""Turn the errors of a wrong config, raised deep in a registry, into one sentence with the nearest right names."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Any
+
+from bevkd.errors import ConfigError, DataError, nearest
+
+_UNEXPECTED = re.compile(r"got an unexpected keyword argument '(\w+)'")
+_MISSING = re.compile(r"missing \d+ required (?:positional|keyword-only) arguments?: (.+)")
+_UNREGISTERED = re.compile(r"(\S+) is not in the (\S+?)::?(?:\S*:)?([\w ]+) registry")
+_BUILDERS = (
+    "build_from_cfg",
+    "build_dataloader",
+    "build_train_loop",
+    "build_val_loop",
+    "build_test_loop",
+    "set_randomness",
+)
+
+
+@contextmanager
+def config_errors(name: str) -> Iterator[None]:
+    """Translate what a wrong config makes mmengine raise while it builds the parts of config ``name``.
+
+    A TypeError is translated only when the call that failed was made by a builder, with the config's own keys;
+    every other one is a bug and keeps its traceback.
+
+    Raises:
+        ConfigError: a parameter that a class does not take or lacks, or a type that is not registered.
+        DataError: a file that the config names does not exist.
+    """
+    try:
+        yield
+    except TypeError as error:
+        sentence = _explain_call(str(error), _frames(error.__traceback__))
+        if sentence is None:
+            raise
+        raise ConfigError(f"config {name}: {sentence}") from error
+    except KeyError as error:
+        match = _UNREGISTERED.search(str(error))
+        if match is None:
+            raise
+        raise ConfigError(f"config {name}: {_explain_type(match, _frames(error.__traceback__))}") from error
+    except FileNotFoundError as error:
+        if error.filename is None:
+            raise
+        raise DataError(f"config {name} needs {error.filename}, which does not exist") from error
+
+
+def _frames(trace: TracebackType | None) -> list[FrameType]:
+    frames = []
+    while trace is not None:
+        frames.append(trace.tb_frame)
+        trace = trace.tb_next
+    return frames
+
+
+def _explain_call(message: str, frames: list[FrameType]) -> str | None:
+    builder = next((f for f in reversed(frames) if f.f_code.co_name in _BUILDERS), None)
+    if builder is None:
+        return None
+    made, given = _call_of(builder, message)
+    name = getattr(made, "__name__", "the part")
+    unexpected, missing = _UNEXPECTED.search(message), _MISSING.search(message)
+    if unexpected and unexpected[1] in given:
+        return f"{name} takes no parameter {unexpected[1]!r}{nearest(unexpected[1], _parameters(made))}"
+    if missing and builder is frames[-1]:
+        return f"{name} lacks the parameter {missing[1]}"
+    return None
+
+
+def _call_of(builder: FrameType, message: str) -> tuple[Any, dict]:
+    """The callable that a builder's frame was calling, and the config's keys for it."""
+    values = builder.f_locals
+    if builder.f_code.co_name == "build_from_cfg":
+        return values.get("obj_cls"), values.get("args") or {}
+    called = message.split("(")[0].split(".")[0]
+    made = builder.f_globals.get(called)
+    if builder.f_code.co_name == "build_dataloader":
+        return made, values.get("dataloader_cfg") or {}
+    return made, values.get("loop_cfg") or {}
+
+
+def _parameters(made: Any) -> list[str]:
+    """Parameter names of a class, those of its bases too where it passes ``**kwargs`` on."""
+    names: dict[str, None] = {}
+    for cls in inspect.getmro(made) if inspect.isclass(made) else (made,):
+        try:
+            parameters = inspect.signature(cls).parameters.values()
+        except (TypeError, ValueError):
+            break
+        names.update((p.name, None) for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+        if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+            break
+    return list(names)
+
+
+def _explain_type(match: re.Match, frames: list[FrameType]) -> str:
+    wanted = match[1].strip("'\"")
+    registry = next(
+        (f.f_locals.get("registry") for f in reversed(frames) if f.f_code.co_name == "build_from_cfg"), None
+    )
+    known: list[str] = []
+    while registry is not None:
+        known += registry.module_dict
+        registry = registry.parent
+    return f"type {wanted!r} is not in the {match[3].strip()} registry{nearest(wanted, known) if known else ''}"

@@ -1,0 +1,289 @@
+"""The training and testing run: mmengine's Runner with safe files, exact resume and a short console."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
+from mmengine.logging import MMLogger
+from mmengine.registry import RUNNERS
+from mmengine.runner import BaseLoop, Runner
+
+from bevkd.engine import checkpoint as files
+from bevkd.engine.checkpoint_hook import AtomicCheckpointHook  # noqa: F401  (registers itself)
+from bevkd.engine.errors import config_errors
+from bevkd.engine.hooks import NeutralValidationHook, NonFiniteLossHook, SummaryHook, TerminationHook
+from bevkd.engine.lock import WorkDirLock
+from bevkd.engine.loops import ResumableEpochLoop, ResumableIterLoop
+from bevkd.engine.progress import ProgressHook
+from bevkd.engine.randomness import random_state, restore_random_state
+from bevkd.engine.sampling import seeded_loader
+from bevkd.errors import CheckpointError, ConfigError
+from bevkd.structures.checkpoint import load_weights
+
+_number = itertools.count()
+# Lines of mmengine that tell a reader of the console nothing; the log file has them.
+_NOISE = (
+    "Exp name:",
+    '"FileClient" will',
+    '"HardDiskBackend" is',
+    "The prefix is not set in metric",
+    "Checkpoints will be",
+)
+
+
+@RUNNERS.register_module()
+class BEVRunner(Runner):
+    """mmengine's Runner, whose configs it takes, with five differences.
+
+    Checkpoints are written whole or not at all and hold the random generators of every process; resuming verifies
+    them, loads them with ``weights_only=True`` and goes on from the very step; weights that do not fit the model are
+    an error, as ``load_from`` too; one run holds the work folder; and the console shows progress, not the set-up
+    (which the log file has).
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._resumed: tuple[str, dict] | None = None
+        super().__init__(*args, **kwargs)
+        self._console_level(logging.INFO)
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """As in mmengine, with a console that stays quiet until the run starts."""
+        self.logger = super().build_logger(*args, **kwargs)
+        self._console_level(logging.WARNING)
+        for handler in self._console():
+            handler.addFilter(lambda record: not record.getMessage().startswith(_NOISE))
+        return self.logger
+
+    def _console(self) -> list[logging.Handler]:
+        return [h for h in self.logger.handlers if type(h) is logging.StreamHandler]
+
+    def _console_level(self, level: int) -> None:
+        for handler in self._console():
+            if get_rank() == 0:
+                handler.setLevel(max(level, self.logger.level))
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """As in mmengine, with the resumable loops in the place of its own."""
+        if isinstance(loop, dict) and loop.get("type") in (None, "EpochBasedTrainLoop", "IterBasedTrainLoop"):
+            loop = copy.deepcopy(loop)
+            by_epoch = loop.pop("by_epoch", loop.get("type") != "IterBasedTrainLoop")
+            loop["type"] = ResumableEpochLoop if by_epoch else ResumableIterLoop
+            self._train_dataloader = seeded_loader(self._train_dataloader)
+        return super().build_train_loop(loop)
+
+    def train(self) -> torch.nn.Module:
+        """Train, holding the work folder against a second run."""
+        lock = WorkDirLock(self.work_dir)
+        if is_main_process():
+            lock.acquire()
+            files.remove_partials(self.work_dir)
+        try:
+            self._find_resume()
+            return super().train()
+        finally:
+            for hook in self.hooks:
+                if isinstance(hook, TerminationHook):
+                    hook.restore()
+            if is_main_process():
+                lock.release()
+
+    def _find_resume(self) -> None:
+        """Read the checkpoint to go on from before anything is built: its seed decides the order of the samples."""
+        if not self._resume:
+            return
+        path = self._load_from or files.find_latest(self.work_dir, self.logger.warning)
+        if path is None:
+            self.logger.warning(f"{self.work_dir} holds no valid checkpoint to resume from: training starts anew")
+            self._resume = False
+            return
+        found = files.load_checkpoint(path)
+        meta = found.get("meta", {})
+        if "iter" not in meta or "optimizer" not in found:
+            raise CheckpointError(
+                f"checkpoint {path} holds weights only, expected a training state; use load_from for it"
+            )
+        self._require_same_processes(path, meta)
+        self._require_same_teacher(path, meta)
+        if meta.get("seed") is not None and self._randomness_cfg.get("seed") is None:
+            self._randomness_cfg["seed"] = meta["seed"]
+            self.set_randomness(**self._randomness_cfg)
+        self._resumed = (str(path), found)
+        self._load_from = str(path)
+
+    def _require_same_processes(self, path: str, meta: dict) -> None:
+        before = meta.get("world_size", get_world_size())
+        if before != get_world_size():
+            raise ConfigError(
+                f"checkpoint {path} was written by {before} processes and this run has {get_world_size()}: batches and "
+                f"learning rate would differ; resume with {before}, or start a new run with load_from"
+            )
+
+    def _require_same_teacher(self, path: str, meta: dict) -> None:
+        then, now = meta.get("teacher"), self._teacher_info()
+        if then and now and then.get("sha256") != now.get("sha256"):
+            raise ConfigError(
+                f"the teacher of checkpoint {path} was {then.get('path')} (sha256 {str(then.get('sha256'))[:12]}) and "
+                f"that of this run is {now.get('path')} (sha256 {str(now.get('sha256'))[:12]}); expected the same file"
+            )
+
+    def _teacher_info(self) -> dict | None:
+        model = getattr(self.model, "module", self.model)
+        info = getattr(model, "teacher_info", None)
+        return info() if callable(info) else None
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Go on from a checkpoint, generators included."""
+        super().resume(filename, *args, **kwargs)
+        states = (self._resumed or (None, {}))[1].get("random_state")
+        self._resumed = None
+        if states:
+            restore_random_state(states[get_rank()])
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: Any = "cpu",
+        strict: bool = True,
+        revise_keys: list = [(r"^module.", "")],  # noqa: B006
+    ) -> dict:
+        """Load weights strictly, after checking the file; the other parameters are mmengine's and have no effect.
+
+        Raises:
+            CheckpointError: keys or shapes that do not fit are listed.
+        """
+        resuming = self._resumed is not None and self._resumed[0] == str(filename)
+        found = self._resumed[1] if resuming else files.load_checkpoint(filename)
+        self.call_hook("after_load_checkpoint", checkpoint=found)
+        load_weights(getattr(self.model, "module", self.model), filename)
+        meta = getattr(self.train_dataloader.dataset, "metainfo", None) if resuming else None
+        if resuming and files.plain(meta) == found["meta"].get("dataset_meta"):
+            found["meta"]["dataset_meta"] = meta  # mmengine compares pickles, which differ between equal dicts
+        self._has_loaded = True
+        self.logger.info(f"weights loaded from {filename}")
+        return found
+
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: dict | None = None,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict | None = None,
+        by_epoch: bool = True,
+        backend_args: dict | None = None,
+    ) -> None:
+        """Write what mmengine writes, and the generators of every process, whole or not at all."""
+        states = all_gather_object(random_state()) if get_world_size() > 1 else [random_state()]
+        if not is_main_process():
+            return
+        meta = dict(meta or {})
+        meta.setdefault("epoch", self.epoch + (1 if by_epoch else 0))
+        meta.setdefault("iter", self.iter + (0 if by_epoch else 1))
+        meta.update(
+            cfg=self.cfg.pretty_text, seed=self.seed, experiment_name=self.experiment_name, world_size=get_world_size()
+        )
+        meta["dataset_meta"] = getattr(self.train_dataloader.dataset, "metainfo", None)
+        if teacher := self._teacher_info():
+            meta["teacher"] = teacher
+        content: dict[str, Any] = {
+            "meta": meta,
+            "state_dict": getattr(self.model, "module", self.model).state_dict(),
+            "message_hub": self.message_hub.state_dict(),
+            "random_state": states,
+        }
+        if save_optimizer:
+            content["optimizer"] = self.optim_wrapper.state_dict()
+        if save_param_scheduler and self.param_schedulers is not None:
+            content["param_schedulers"] = _scheduler_states(self.param_schedulers)
+        self.call_hook("before_save_checkpoint", checkpoint=content)
+        files.save_checkpoint(files.plain(content), Path(out_dir, filename))
+
+
+def _scheduler_states(schedulers: list | dict) -> list | dict:
+    if isinstance(schedulers, dict):
+        return {name: _scheduler_states(part) for name, part in schedulers.items()}
+    return [scheduler.state_dict() for scheduler in schedulers]
+
+
+def build_runner(cfg: Config) -> BEVRunner:
+    """Build the run that ``cfg`` describes, for bevkd's configs and mmdet3d's alike.
+
+    Adds what every run has: TensorBoard and JSON scalars, whole checkpoints, the stop on SIGTERM and on NaN, a summary.
+
+    Raises:
+        ConfigError: a wrong key or type, see :func:`bevkd.engine.errors.config_errors`; a work_dir that is not writable.
+    """
+    if cfg.get("default_scope") == "mmdet3d":
+        from bevkd.engine import register_all
+
+        register_all()
+    cfg = copy.deepcopy(cfg)
+    name = Path(cfg.filename).stem if cfg.filename else "run"
+    cfg.setdefault("work_dir", str(Path("work_dirs", name)))
+    require_writable(cfg.work_dir)
+    # mmengine keeps loggers and message hubs by name for the life of the process.
+    cfg.setdefault("experiment_name", f"{name}_{os.getpid()}_{next(_number)}")
+    _prepare_hooks(cfg)
+    _prepare_visualizer(cfg)
+    if not torch.cuda.is_available():
+        cfg.setdefault("env_cfg", {}).setdefault("dist_cfg", {})["backend"] = "gloo"
+    _refuse_amp_without_gpu(cfg)
+    with config_errors(str(cfg.filename or name)):
+        return BEVRunner.from_cfg(cfg)
+
+
+def require_writable(folder: str | Path) -> None:
+    """Refuse a work folder that cannot be written now, not after the first epoch.
+
+    Raises:
+        ConfigError: naming the folder and the reason.
+    """
+    folder = Path(folder)
+    probe = folder / f".write_test.{os.getpid()}.partial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"work_dir {folder} cannot be written: {error.strerror}; expected a writable folder"
+        ) from error
+
+
+def _prepare_hooks(cfg: Config) -> None:
+    hooks = cfg.setdefault("default_hooks", {})
+    saver = hooks.setdefault("checkpoint", {"type": "CheckpointHook", "interval": 1})
+    if saver and saver.get("type") == "CheckpointHook":
+        saver["type"] = "AtomicCheckpointHook"
+    present = {hook.get("type") for hook in cfg.get("custom_hooks") or [] if isinstance(hook, dict)}
+    ours = (NeutralValidationHook, NonFiniteLossHook, SummaryHook, TerminationHook, ProgressHook)
+    cfg.custom_hooks = [
+        *(cfg.get("custom_hooks") or []),
+        *({"type": h.__name__} for h in ours if h.__name__ not in present),
+    ]
+
+
+def _prepare_visualizer(cfg: Config) -> None:
+    visualizer = cfg.get("visualizer") or {"type": "Visualizer"}
+    visualizer["name"] = cfg.experiment_name
+    backends = visualizer.setdefault("vis_backends", [])
+    for kind in ("LocalVisBackend", "TensorboardVisBackend"):
+        if not any(backend.get("type") == kind for backend in backends):
+            backends.append({"type": kind})
+    cfg.visualizer = visualizer
+
+
+def _refuse_amp_without_gpu(cfg: Config) -> None:
+    if (cfg.get("optim_wrapper") or {}).get("type") == "AmpOptimWrapper" and not torch.cuda.is_available():
+        raise ConfigError(
+            "optim_wrapper.type is AmpOptimWrapper (--amp), which needs a GPU, and torch sees none; leave it out"
+        )
