@@ -1,6 +1,7 @@
 """Fixtures that several parts share: the real nuScenes frame, where it is at hand."""
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,3 +41,21 @@ def real_frame_infos() -> RealFrame:
     from bevkd.datasets import safe_pickle
 
     return RealFrame(root, files[0], safe_pickle.load(files[0]))
+
+
+@pytest.fixture(scope="session")
+def tiny_nuscenes_readonly(tmp_path_factory) -> Path:
+    """A tiny nuScenes folder with infos, shared by the session: do not write into it."""
+    import tiny_nuscenes
+
+    from bevkd.datasets.infos import create_infos
+
+    root = tiny_nuscenes.write(tmp_path_factory.mktemp("tiny") / "nuscenes")
+    create_infos(root, "v1.0-mini")
+    return root
+
+
+@pytest.fixture
+def tiny_nuscenes(tiny_nuscenes_readonly, tmp_path) -> Path:
+    """A copy of the tiny nuScenes folder that a test may break."""
+    return Path(shutil.copytree(tiny_nuscenes_readonly, tmp_path / "nuscenes"))

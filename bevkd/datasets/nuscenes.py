@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from bevkd.errors import BevkdError, ConfigError, DataError
 from mmdet3d.datasets import NuScenesDataset
 from mmdet3d.registry import DATASETS, TRANSFORMS
 from mmdet3d.structures import LiDARInstance3DBoxes
+
+from bevkd.errors import BevkdError, ConfigError, DataError
 
 from . import safe_pickle, transforms  # noqa: F401  (importing transforms registers them)
 from .constants import CAMERAS

@@ -1,9 +1,10 @@
 """Augmentation in bird's-eye view that moves points, boxes and camera geometry as one rigid world."""
 
+# ruff: noqa: NPY002  (mmengine seeds numpy's global generator in every worker; a run is repeatable through it)
+
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
-
 from mmdet3d.registry import TRANSFORMS
 
 

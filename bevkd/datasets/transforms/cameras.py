@@ -1,16 +1,18 @@
 """Loading of surround-view images with one exact LiDAR-to-pixel matrix per camera."""
 
+# ruff: noqa: NPY002  (mmengine seeds numpy's global generator in every worker; a run is repeatable through it)
+
 import io
 from pathlib import Path
 
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
+from mmdet3d.registry import TRANSFORMS
 from PIL import Image, UnidentifiedImageError
 
 from bevkd.datasets.constants import CAMERAS
 from bevkd.errors import ConfigError, DataError
-from mmdet3d.registry import TRANSFORMS
 
 _REDUCED = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
@@ -89,7 +91,7 @@ class LoadCameras(BaseTransform):
 
     def __init__(self, size: tuple[int, int], augment: dict | None = None, cameras: tuple[str, ...] = CAMERAS) -> None:
         self.size = (int(size[0]), int(size[1]))
-        self.augment = dict(resize=(1.0, 1.0), rotate=(0.0, 0.0), flip=False)
+        self.augment = {"resize": (1.0, 1.0), "rotate": (0.0, 0.0), "flip": False}
         if unknown := set(augment or ()) - set(self.augment):
             raise ConfigError(f"LoadCameras.augment: unknown {sorted(unknown)}; known: {sorted(self.augment)}")
         self.augment.update(augment or {})

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
+from mmdet3d.registry import TRANSFORMS
+from mmdet3d.structures import LiDARPoints
 from mmengine.logging import print_log
 
 from bevkd.errors import DataError
-from mmdet3d.registry import TRANSFORMS
-from mmdet3d.structures import LiDARPoints
 
 _POINT_BYTES = 20  # x, y, z, intensity, ring as float32
 _FAR = 1000.0  # metres; no automotive LiDAR returns come from there, but misread bytes do
@@ -83,7 +83,8 @@ class LoadSweeps(BaseTransform):
         for sweep in results.get("lidar_sweeps", [])[: self.sweeps]:
             lag = results["timestamp"] - sweep["timestamp"]
             if lag < 0:
-                raise DataError(f"{sweep['lidar_points']['lidar_path']}: sweep is {-lag:.3f} s newer than its key frame")
+                path = sweep["lidar_points"]["lidar_path"]
+                raise DataError(f"{path}: sweep is {-lag:.3f} s newer than its key frame")
             frames.append((sweep["lidar_points"], lag))
         for record, lag in frames:
             points, bad = self._load(record)

@@ -1,0 +1,204 @@
+"""nuScenes detection scores, by the unmodified devkit."""
+
+import contextlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmdet3d.registry import METRICS
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
+
+from bevkd.datasets import safe_pickle
+from bevkd.datasets.constants import CLASSES
+from bevkd.datasets.nuscenes_tables import explained, open_nuscenes
+from bevkd.errors import ConfigError, DataError
+
+from .submission import check_results, format_results, read_results
+
+CONFIG = "detection_cvpr_2019"
+EVAL_SETS = {"v1.0-mini": "mini_val", "v1.0-trainval": "val"}
+TP_ERRORS = {
+    "trans_err": "mATE",
+    "scale_err": "mASE",
+    "orient_err": "mAOE",
+    "vel_err": "mAVE",
+    "attr_err": "mAAE",
+}
+HEADLINE = ("mAP", "NDS", *TP_ERRORS.values())
+
+
+def evaluate(
+    result_path: str | Path,
+    data_root: str | Path,
+    version: str = "v1.0-mini",
+    output_dir: str | Path | None = None,
+    eval_set: str | None = None,
+) -> dict[str, Any]:
+    """Score a nuScenes result file with the devkit (configuration detection_cvpr_2019).
+
+    Args:
+        result_path: ``results_nusc.json``, boxes in the global frame.
+        data_root: nuScenes folder with the tables of ``version``.
+        output_dir: Where the devkit leaves ``metrics_summary.json`` and ``metrics_details.json``; nowhere when None.
+        eval_set: A split of the version; None takes mini_val for v1.0-mini and val for v1.0-trainval.
+
+    Returns:
+        ``mAP``, ``NDS``, ``mATE`` (m), ``mASE`` (1 - IoU), ``mAOE`` (rad), ``mAVE`` (m/s), ``mAAE`` (1 - accuracy),
+        all float, and ``per_class``: by class name ``AP`` (mean over the four distances) and the five errors ``ATE``
+        ... ``AAE``, NaN where the benchmark defines none.
+
+    Raises:
+        DataError: unusable tables, or a result file with a missing sample, too many boxes, NaN ... (one sentence).
+    """
+    from nuscenes.eval.common.config import config_factory
+    from nuscenes.eval.detection.evaluate import DetectionEval
+    from nuscenes.utils.splits import create_splits_scenes
+
+    if version not in EVAL_SETS:
+        raise DataError(f"version {version}: no annotations to score against; expected one of {', '.join(EVAL_SETS)}")
+    eval_set = eval_set or EVAL_SETS[version]
+    content = read_results(result_path)
+    nusc = open_nuscenes(data_root, version)
+    scenes = set(create_splits_scenes()[eval_set])
+    names = {scene["token"]: scene["name"] for scene in nusc.scene}
+    tokens = [sample["token"] for sample in nusc.sample if names[sample["scene_token"]] in scenes]
+    if not tokens:
+        raise DataError(f"{Path(data_root) / version}: no scene of split {eval_set}")
+    check_results(content, tokens, result_path)
+    with tempfile.TemporaryDirectory() as scratch, explained(data_root, version):
+        folder = str(output_dir or scratch)
+        # The devkit prints and draws progress bars whatever its verbose flag says.
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            judge = DetectionEval(nusc, config_factory(CONFIG), str(result_path), eval_set, folder, verbose=False)
+            summary = judge.main(render_curves=False)
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.join(folder, "plots"))  # made by the devkit, empty without curves
+    return _scores(summary)
+
+
+def _scores(summary: dict[str, Any]) -> dict[str, Any]:
+    errors = summary["label_tp_errors"]
+    return {
+        "mAP": float(summary["mean_ap"]),
+        "NDS": float(summary["nd_score"]),
+        **{name: float(summary["tp_errors"][key]) for key, name in TP_ERRORS.items()},
+        "per_class": {
+            label: {
+                "AP": float(summary["mean_dist_aps"][label]),
+                **{name[1:]: float(errors[label][key]) for key, name in TP_ERRORS.items()},
+            }
+            for label in CLASSES
+        },
+    }
+
+
+def score_table(scores: dict[str, Any]) -> str:
+    """The scores as a markdown table of headline numbers and one of classes."""
+    columns = ("AP", *(name[1:] for name in TP_ERRORS.values()))
+    lines = [
+        "| " + " | ".join(HEADLINE) + " |",
+        "|" + "---|" * len(HEADLINE),
+        "| " + " | ".join(f"{scores[name]:.4f}" for name in HEADLINE) + " |",
+        "",
+        "| class | " + " | ".join(columns) + " |",
+        "|" + "---|" * (1 + len(columns)),
+    ]
+    for label, row in scores["per_class"].items():
+        cells = ["-" if row[name] != row[name] else f"{row[name]:.3f}" for name in columns]
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def write_json(content: Any, path: str | Path) -> Path:
+    """Write JSON beside ``path`` and rename it into place, so that it appears whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+@METRICS.register_module()
+class NuScenesBEVMetric(BaseMetric):
+    """Collects ``pred_instances_3d`` by sample token, writes ``results_nusc.json`` and scores it with the devkit.
+
+    Args:
+        data_root: nuScenes folder with the tables.
+        ann_file: Info file of the evaluated split (relative paths are looked up in ``data_root`` first).
+        output_dir: Where ``results_nusc.json``, ``metrics_summary.json`` and ``scores.json`` go; None takes the
+            running experiment's work dir.
+        modality: ``use_lidar`` and ``use_camera``, for the submission's meta field.
+        format_only: Write the result file and score nothing (test split).
+
+    The metrics are ``mAP``, ``NDS``, ``mATE``, ``mASE``, ``mAOE``, ``mAVE``, ``mAAE`` and ``AP/<class>``.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        ann_file: str,
+        output_dir: str | None = None,
+        modality: dict[str, bool] | None = None,
+        format_only: bool = False,
+        collect_device: str = "cpu",
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.data_root = Path(data_root)
+        self.ann_file = self.data_root / ann_file if (self.data_root / ann_file).exists() else Path(ann_file)
+        self.output_dir = output_dir
+        self.modality = dict(modality or {})
+        self.format_only = format_only
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep one batch's predictions, on the CPU and without gradients."""
+        for sample in data_samples:
+            predicted = sample["pred_instances_3d"]
+            self.results.append(
+                {
+                    "token": sample.get("token"),
+                    "sample_idx": sample.get("sample_idx"),
+                    "bboxes_3d": predicted["bboxes_3d"].tensor.detach().cpu(),
+                    "scores_3d": predicted["scores_3d"].detach().cpu(),
+                    "labels_3d": predicted["labels_3d"].detach().cpu(),
+                }
+            )
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """Write the result file and return the scores, see the class."""
+        infos = safe_pickle.load(self.ann_file)
+        samples = infos["data_list"]
+        predictions = {
+            result["token"] or samples[int(result["sample_idx"])]["token"]: result for result in results
+        }
+        folder = self._folder()
+        classes = tuple(self.dataset_meta["classes"]) if self.dataset_meta else CLASSES
+        submission = format_results(predictions, samples, classes, self.modality)
+        path = write_json(submission, folder / "results_nusc.json")
+        if self.format_only:
+            return {}
+        scores = evaluate(path, self.data_root, infos["metainfo"]["version"], folder)
+        write_json(scores, folder / "scores.json")
+        MMLogger.get_current_instance().info("nuScenes scores, from %s\n%s", path, score_table(scores))
+        classwise = {f"AP/{label}": row["AP"] for label, row in scores["per_class"].items()}
+        return {**{name: scores[name] for name in HEADLINE}, **classwise}
+
+    def _folder(self) -> Path:
+        if self.output_dir is not None:
+            return Path(self.output_dir)
+        log_file = MMLogger.get_current_instance().log_file  # work_dir/<time stamp>/<time stamp>.log
+        if not log_file:
+            raise ConfigError("NuScenesBEVMetric.output_dir is not set and no experiment with a work dir is running")
+        return Path(log_file).parent.parent

@@ -1,0 +1,36 @@
+"""Score a nuScenes result file with the official devkit.
+
+Example:
+    python tools/eval_nuscenes.py --result work_dirs/run/results_nusc.json --data-root data/nuscenes --version v1.0-mini
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from bevkd.errors import run_tool
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--result", type=Path, required=True, help="results_nusc.json, boxes in the global frame")
+    parser.add_argument("--data-root", type=Path, required=True, help="nuScenes folder, real or synthetic")
+    parser.add_argument("--version", default="v1.0-mini", help="v1.0-mini or v1.0-trainval (default: %(default)s)")
+    parser.add_argument("--eval-set", help="split to score (default: mini_val or val, by version)")
+    parser.add_argument("--output-dir", type=Path, help="keep the devkit's files and scores.json here")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    from bevkd.evaluation.nuscenes import evaluate, score_table, write_json
+
+    scores = evaluate(args.result, args.data_root, args.version, args.output_dir, args.eval_set)
+    if args.output_dir is not None:
+        write_json(scores, args.output_dir / "scores.json")
+    print(score_table(scores))
+    print(json.dumps(scores))
+
+
+if __name__ == "__main__":
+    run_tool(main)
