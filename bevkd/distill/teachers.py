@@ -127,7 +127,7 @@ def _run(model: nn.Module, inputs: Any, data_samples: Sequence[Any] | None) -> N
 
 
 def _views(inputs: Any) -> Any:
-    """The same memory in new tensor objects: mmdet3d squeezes a batch of one in place, which the student must not see."""
+    """The same memory in new tensor objects, because mmdet3d squeezes a batch of one in place under the student."""
     if isinstance(inputs, Tensor):
         return inputs.detach()
     if isinstance(inputs, Mapping):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -91,9 +90,9 @@ def _check_bytes(path: Path) -> None:
 
 
 def _cause(error: Exception) -> str:
-    """What was found, without the advice that torch wraps around it."""
-    reason = re.sub(r".*WeightsUnpickler error:", "", str(error), flags=re.DOTALL)
-    return re.split(r"Please use|Check the doc", " ".join(reason.split()))[0].strip(" .")[:200]
+    """What was found, without the advice that torch wraps around it: the error that it replaced."""
+    reason = " ".join(str(error.__context__ or error).split())
+    return reason.split("Please use")[0].strip(" .")[:200]
 
 
 def load_state_dict(path: str | Path) -> dict[str, Any]:
