@@ -42,9 +42,7 @@ class LiftPlan:
     shape: tuple[int, int]
 
     @staticmethod
-    def build(
-        frustum: Tensor, grid: BEVGrid, z_range: tuple[float, float], rounding: str = "floor"
-    ) -> LiftPlan:
+    def build(frustum: Tensor, grid: BEVGrid, z_range: tuple[float, float], rounding: str = "floor") -> LiftPlan:
         """Sort frustum points into the cells of a grid.
 
         Cells are ``floor((x - x_min) / cell)`` in the frustum's own precision, upper bounds exclusive; z is one bin.

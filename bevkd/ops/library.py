@@ -24,7 +24,9 @@ def load() -> None:
     try:
         torch.ops.load_library(path)
     except OSError as error:
-        raise ConfigError(f"the compiled ops {path} do not load under torch {torch.__version__} ({error}); {_BUILD}") from error
+        raise ConfigError(
+            f"the compiled ops {path} do not load under torch {torch.__version__} ({error}); {_BUILD}"
+        ) from error
 
 
 def require_cpu(**tensors: Tensor) -> None:

@@ -1,5 +1,138 @@
-"""Placeholder until the ops helper writes it."""
+"""Serves the module ``mmcv._ext`` from bevkd's own kernels where no real one is installed.
+
+mmcv-lite ships every Python wrapper of ``mmcv.ops`` without the compiled module behind them, and importing ``mmcv.ops``
+asserts that about a hundred functions exist. :func:`install` therefore adds a finder at the END of ``sys.meta_path``:
+a full mmcv is found before it and stays untouched. The served module answers every name; a function that bevkd has no
+kernel for refuses when it is called. Calling conventions are those of mmcv 2.1.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from bevkd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_NAME = "mmcv._ext"
 
 
 def install() -> None:
-    pass
+    """Serve ``mmcv._ext`` from now on, unless a real one is found first. Imports nothing; may be called twice."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.append(_Finder())
+
+
+class _Finder(MetaPathFinder):
+    def find_spec(self, fullname: str, path=None, target=None) -> ModuleSpec | None:
+        return ModuleSpec(_NAME, _Loader(), origin="bevkd") if fullname == _NAME else None
+
+
+class _Loader(Loader):
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _Ext(spec.name, __doc__)
+
+    def exec_module(self, module: ModuleType) -> None:
+        vars(module).update(_TABLE)
+
+
+class _Ext(ModuleType):
+    def __getattr__(self, name: str) -> Callable:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def missing(*args, **kwargs):
+            raise ConfigError(
+                f"{name} is not among bevkd's ops: it needs the full mmcv (mmcv==2.1.0, built from source)"
+            )
+
+        return missing
+
+
+def _hard_voxelize_forward(
+    points: Tensor,
+    voxel_size: Tensor,
+    coors_range: Tensor,
+    voxels: Tensor,
+    coors: Tensor,
+    num_points_per_voxel: Tensor,
+    voxel_num: Tensor,
+    max_points: int,
+    max_voxels: int,
+    NDim: int = 3,
+    deterministic: bool = True,
+) -> None:
+    """Fills ``voxels`` [max_voxels, max_points, F], ``coors`` (z, y, x), ``num_points_per_voxel`` and ``voxel_num``."""
+    from bevkd.ops import voxelize
+
+    found = voxelize(points.detach(), voxel_size.tolist(), coors_range.tolist(), max_points, max_voxels)
+    count = len(found.features)
+    voxels[:count] = found.features
+    coors[:count] = found.coords
+    num_points_per_voxel[:count] = found.num_points
+    voxel_num.fill_(count)
+
+
+def _dynamic_voxelize_forward(
+    points: Tensor, voxel_size: Tensor, coors_range: Tensor, coors: Tensor, NDim: int = 3
+) -> None:
+    from bevkd.ops import voxelize_dynamic
+
+    coors.copy_(voxelize_dynamic(points.detach(), voxel_size.tolist(), coors_range.tolist()))
+
+
+def _box_iou_rotated(boxes1: Tensor, boxes2: Tensor, ious: Tensor, mode_flag: int, aligned: bool) -> None:
+    """``mode_flag`` 0 divides by the union, 1 by the first box; ``ious`` is flat, row-major."""
+    from bevkd.ops import box_iou_rotated
+
+    ious.copy_(box_iou_rotated(boxes1, boxes2.to(boxes1.dtype), aligned, mode_flag == 1).reshape(ious.shape))
+
+
+def _nms_rotated(
+    dets: Tensor,
+    scores: Tensor,
+    order: Tensor,
+    dets_sorted: Tensor,
+    labels: Tensor,
+    iou_threshold: float,
+    multi_label: int,
+) -> Tensor:
+    """With ``multi_label``, ``dets`` carries the label as a sixth column and ``labels`` holds it as well."""
+    from bevkd.ops import nms_rotated
+
+    return nms_rotated(dets[:, :5], scores, iou_threshold, labels if multi_label else None)
+
+
+def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
+    from bevkd.ops import nms
+
+    return nms(boxes, scores, iou_threshold, offset)
+
+
+def _points_in_boxes_cpu_forward(boxes_tensor: Tensor, pts_tensor: Tensor, pts_indices_tensor: Tensor) -> None:
+    """Boxes [T, 7] with the centre of the bottom face, points [M, 3]; writes 0 or 1 into [T, M] int32."""
+    from bevkd.ops import points_in_boxes
+
+    pts_indices_tensor.copy_(points_in_boxes(pts_tensor, boxes_tensor))
+
+
+def _compiler_version() -> str:
+    return "none: mmcv._ext is served by bevkd"
+
+
+_TABLE: dict[str, Callable] = {
+    "hard_voxelize_forward": _hard_voxelize_forward,
+    "dynamic_voxelize_forward": _dynamic_voxelize_forward,
+    "box_iou_rotated": _box_iou_rotated,
+    "nms_rotated": _nms_rotated,
+    "nms": _nms,
+    "points_in_boxes_cpu_forward": _points_in_boxes_cpu_forward,
+    "get_compiler_version": _compiler_version,
+    "get_compiling_cuda_version": _compiler_version,
+}

@@ -113,7 +113,8 @@ def _checked(points: Tensor, voxel_size: Sequence[float], point_range: Sequence[
         cells = (high - low) / step
         if not 0.5 < cells <= _MAX_CELLS_PER_AXIS or abs(cells - round(cells)) > 1e-3:
             raise ConfigError(
-                f"point_range {axis} [{low}, {high}) is {cells:.4f} voxels of {step} m, expected a whole number from 1 to 2^24"
+                f"point_range {axis} [{low}, {high}) is {cells:.4f} voxels of {step} m,"
+                " expected a whole number from 1 to 2^24"
             )
     return size, bounds
 
@@ -152,9 +153,7 @@ def _register_fakes() -> None:
     register = torch.library.register_fake
     register("bevkd::voxelize", lambda points, size, bounds, k, v: _fake_voxels(points, (k, points.shape[1])))
     register("bevkd::voxelize_mean", lambda points, size, bounds, k, v: _fake_voxels(points, (points.shape[1],)))
-    register(
-        "bevkd::voxelize_dynamic", lambda points, *sizes: points.new_empty(points.shape[0], 3, dtype=torch.int32)
-    )
+    register("bevkd::voxelize_dynamic", lambda points, *sizes: points.new_empty(points.shape[0], 3, dtype=torch.int32))
 
 
 _register_fakes()

@@ -16,7 +16,9 @@ def voxelize_dynamic(points: Tensor, voxel_size: Sequence[float], point_range: S
     return torch.where(inside[:, None], cells, -1)
 
 
-def voxelize(points: Tensor, voxel_size: Sequence[float], point_range: Sequence[float], max_points: int, max_voxels: int):
+def voxelize(
+    points: Tensor, voxel_size: Sequence[float], point_range: Sequence[float], max_points: int, max_voxels: int
+) -> tuple[Tensor, ...]:
     """(features [V, K, F], coords [V, 3], num_points [V], num_dropped, num_invalid)."""
     kept: dict[tuple, list[int]] = {}
     dropped = set()
@@ -38,7 +40,9 @@ def voxelize(points: Tensor, voxel_size: Sequence[float], point_range: Sequence[
     return features, coords, num_points, torch.tensor(len(dropped)), num_invalid
 
 
-def voxelize_mean(points: Tensor, voxel_size: Sequence[float], point_range: Sequence[float], max_points: int, max_voxels: int):
+def voxelize_mean(
+    points: Tensor, voxel_size: Sequence[float], point_range: Sequence[float], max_points: int, max_voxels: int
+) -> tuple[Tensor, ...]:
     """As :func:`voxelize`, features [V, F] the mean of the kept points, summed in float64."""
     features, coords, num_points, *counts = voxelize(points, voxel_size, point_range, max_points, max_voxels)
     mean = features.double().sum(1) / num_points[:, None]
