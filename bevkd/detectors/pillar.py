@@ -1,0 +1,133 @@
+"""LiDAR points to a bird's-eye-view map through pillars."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from mmdet3d.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from bevkd.detectors.layers import conv_block
+from bevkd.errors import ConfigError, DataError
+from bevkd.ops import Voxels, voxelize
+from bevkd.structures import BEVGrid
+
+# x, y, z, intensity, time lag; then offsets to the pillar's mean point (3) and to its centre (2).
+POINT_FEATURES = 10
+
+
+@MODELS.register_module()
+class PillarEncoder(BaseModule):
+    """Pillars, one point-wise layer, a maximum per pillar, and a convolution down to the grid.
+
+    After PointPillars (Lang et al., CVPR 2019), with two differences. Batch statistics are taken over real points
+    only, not over padding, and inputs are scaled to about [-1, 1], because intensity up to 255 beside offsets of
+    centimetres makes short trainings slow. Points beyond the grid or ``z_range`` are left out.
+
+    Args:
+        grid: the grid of the output.
+        out_channels: channels of the output.
+        pillar_channels: channels of a pillar.
+        downsample: 1, 2 or 4; pillars have sides of ``grid.cell / downsample``.
+        z_range: (min, max) in metres.
+        max_points: points kept per pillar.
+        max_pillars: pillars kept per sample, in (training, evaluation).
+        intensity_max: largest intensity of the sensor (nuScenes: 255).
+        momentum: momentum of the batch normalisation.
+
+    Raises:
+        ConfigError: a ``downsample`` other than 1, 2 or 4, or an empty ``z_range``.
+    """
+
+    def __init__(
+        self,
+        grid: BEVGrid,
+        out_channels: int = 64,
+        pillar_channels: int = 64,
+        downsample: int = 2,
+        z_range: tuple[float, float] = (-5.0, 3.0),
+        max_points: int = 20,
+        max_pillars: tuple[int, int] = (30000, 40000),
+        intensity_max: float = 255.0,
+        momentum: float = 0.1,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if downsample not in (1, 2, 4):
+            raise ConfigError(f"PillarEncoder downsample is {downsample!r}, expected 1, 2 or 4")
+        if len(z_range) != 2 or not z_range[1] > z_range[0]:
+            raise ConfigError(f"PillarEncoder z_range is {z_range}, expected (min, max) with min < max")
+        self.grid = grid
+        self.out_channels = out_channels
+        self.downsample = downsample
+        self.max_points, self.max_pillars = max_points, tuple(max_pillars)
+        self.side = grid.cell / downsample
+        (x0, x1), (y0, y1), (z0, z1) = grid.x_range, grid.y_range, z_range
+        self.point_range = (x0, y0, z0, x1, y1, z1)
+        self.shape = tuple(n * downsample for n in grid.shape)
+        centre = [(x0 + x1) / 2, (y0 + y1) / 2, (z0 + z1) / 2, 0.0, 0.0]
+        scale = [(x1 - x0) / 2, (y1 - y0) / 2, (z1 - z0) / 2, intensity_max, 0.5]
+        self.register_buffer("centre", torch.tensor(centre), persistent=False)
+        self.register_buffer("scale", torch.tensor(scale), persistent=False)
+        self.linear = nn.Linear(POINT_FEATURES, pillar_channels, bias=False)
+        self.norm = nn.BatchNorm1d(pillar_channels, eps=1e-3, momentum=momentum)
+        strides = {1: (1,), 2: (2,), 4: (2, 2)}[downsample]
+        widths = (pillar_channels, *(out_channels,) * len(strides))
+        self.stem = nn.Sequential(
+            *(conv_block(a, b, stride=s, momentum=momentum) for a, b, s in zip(widths, widths[1:], strides))
+        )
+
+    def forward(self, points: list[Tensor]) -> Tensor:
+        """
+        Args:
+            points: B tensors [N_b, 5] of x, y, z (metres), intensity, time lag (seconds); any may be empty.
+
+        Returns:
+            [B, out_channels, Y, X] on the grid.
+        """
+        voxels = [self._voxelize(cloud) for cloud in points]
+        cells = self.shape[0] * self.shape[1]
+        start = [
+            b * cells + v.coords[:, 1].long() * self.shape[1] + v.coords[:, 2].long() for b, v in enumerate(voxels)
+        ]
+        features, owner = self._point_features(
+            torch.cat([v.features for v in voxels]),
+            torch.cat([v.coords for v in voxels]),
+            torch.cat([v.num_points for v in voxels]).long(),
+        )
+        index = torch.cat(start)[owner]
+        pillars = self._normalise(self.linear(features)).relu()
+        # After ReLU nothing is negative, so an empty canvas of zeros is neutral under the maximum.
+        canvas = pillars.new_zeros(len(points) * cells, pillars.shape[1])
+        canvas = canvas.scatter_reduce(0, index[:, None].expand_as(pillars), pillars, "amax")
+        return self.stem(canvas.view(len(points), *self.shape, -1).permute(0, 3, 1, 2))
+
+    def _voxelize(self, cloud: Tensor) -> Voxels:
+        if cloud.dim() != 2 or cloud.shape[1] != len(self.centre):
+            raise DataError(f"points have shape {tuple(cloud.shape)}, expected [N, 5]: x, y, z, intensity, time lag")
+        size = (self.side, self.side, self.point_range[5] - self.point_range[2])
+        limit = self.max_pillars[0 if self.training else 1]
+        return voxelize(cloud.float(), size, self.point_range, self.max_points, limit)
+
+    def _point_features(self, features: Tensor, coords: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Padded pillars [V, K, 5] to the features [P, 10] of their real points and the pillar [P] of each."""
+        owner = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+        real = torch.arange(self.max_points, device=counts.device) < counts[:, None]
+        flat = features[real]
+        mean = (features[..., :3] * real[..., None]).sum(1) / counts[:, None].clamp(min=1)
+        low = coords.new_tensor([self.point_range[0], self.point_range[1]], dtype=flat.dtype)
+        middle = (coords[:, [2, 1]].to(flat.dtype) + 0.5) * self.side + low
+        parts = (
+            (flat - self.centre) / self.scale,
+            (flat[:, :3] - mean[owner]) / self.side,
+            (flat[:, :2] - middle[owner]) / self.side,
+        )
+        return torch.cat(parts, 1), owner
+
+    def _normalise(self, x: Tensor) -> Tensor:
+        if self.training and len(x) < 2:
+            # Batch statistics need two points; an empty cloud keeps its gradient path through the running ones.
+            norm = self.norm
+            return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
+        return self.norm(x)

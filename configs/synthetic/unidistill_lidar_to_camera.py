@@ -1,0 +1,21 @@
+# The student of the demo, taught by the LiDAR teacher. Everything else is camera_student.py.
+_base_ = "./camera_student.py"
+
+teacher = dict(
+    type="LiveTeacher", config="configs/synthetic/lidar_teacher.py", checkpoint="work_dirs/lidar_teacher/epoch_20.pth"
+)
+model = dict(
+    _delete_=True,
+    type="Distiller",
+    student={{_base_.model}},
+    teacher=teacher,
+    methods=dict(unidistill=dict(type="UniDistill", feature=100.0, relation=40.0, response=10.0)),
+)
+
+train_pipeline = [
+    dict(type="LoadSweeps", sweeps=0),
+    dict(type="LoadCameras", size={{_base_.image_size}}),
+    dict(type="BEVAugment"),
+    dict(type="PackBEV"),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline, modality=dict(use_lidar=True, use_camera=True)))
