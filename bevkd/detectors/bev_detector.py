@@ -33,7 +33,7 @@ class BEVDetector(Base3DDetector):
         lidar_encoder: config of a LiDAR encoder such as :class:`PillarEncoder`, or
         camera_encoder: config of a camera encoder such as :class:`LiftSplatEncoder`. Exactly one of the two.
         classes: class names in the order of the data set's labels. The head's tasks may group them in any order.
-        data_preprocessor: config, customarily ``Det3DDataPreprocessor``.
+        data_preprocessor: config; None takes ``Det3DDataPreprocessor``, which neither voxelizes nor normalises.
 
     Raises:
         ConfigError: no encoder or both, a part that cannot be built, or parts that do not fit together.
@@ -52,7 +52,8 @@ class BEVDetector(Base3DDetector):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        preprocessor = build_part(MODELS, data_preprocessor or {"type": "Det3DDataPreprocessor"}, "data_preprocessor")
+        super().__init__(data_preprocessor=preprocessor, init_cfg=init_cfg)
         if (lidar_encoder is None) == (camera_encoder is None):
             found = "neither" if lidar_encoder is None else "both"
             raise ConfigError(f"BEVDetector has {found} of lidar_encoder and camera_encoder, expected exactly one")
