@@ -215,6 +215,9 @@ def _difference_row(
             _title(panel, "Who is closer to the teacher?", f"green: {students[1]}   brown: {students[0]}")
         else:
             panel.set_axis_off()
+            if title != teacher:
+                found = f"{len(maps[title])} channels against {len(maps[teacher])}"
+                panel.text(0, 0.96, f"no distance: {found}", transform=panel.transAxes, fontsize=13, color=FAINT)
     last = [panel for panel, title in zip(panels, maps, strict=True) if title in distances][-1]
     _colour_bar(figure, last, shown, "1 - cosine to teacher")
 

@@ -13,17 +13,18 @@ from typing import Any
 from bevkd.errors import DataError
 from bevkd.visualization.files import whole_file
 
-# key -> (heading, decimals, +1 when more is better and -1 when less is)
-COLUMNS: Mapping[str, tuple[str, int, int]] = {
-    "mAP": ("mAP ↑", 4, 1),
-    "NDS": ("NDS ↑", 4, 1),
-    "mATE": ("mATE (m) ↓", 3, -1),
-    "mASE": ("mASE ↓", 3, -1),
-    "mAOE": ("mAOE (rad) ↓", 3, -1),
-    "mAVE": ("mAVE (m/s) ↓", 3, -1),
-    "mAAE": ("mAAE ↓", 3, -1),
-    "step_time": ("step (s)", 3, -1),
+# key -> (label, unit, decimals, +1 when more is better, -1 when less is, 0 when it is no score)
+COLUMNS: Mapping[str, tuple[str, str, int, int]] = {
+    "mAP": ("mAP", "", 4, 1),
+    "NDS": ("NDS", "", 4, 1),
+    "mATE": ("mATE", "m", 3, -1),
+    "mASE": ("mASE", "", 3, -1),
+    "mAOE": ("mAOE", "rad", 3, -1),
+    "mAVE": ("mAVE", "m/s", 3, -1),
+    "mAAE": ("mAAE", "", 3, -1),
+    "step_time": ("step", "s", 3, 0),
 }
+_ARROWS = {1: " ↑", -1: " ↓", 0: ""}
 # A teacher is clearly ahead when it leads by this much mAP and by this share of the student's mAP.
 CLEAR_LEAD, CLEAR_SHARE = 0.02, 0.2
 Row = Mapping[str, Any]
@@ -32,13 +33,12 @@ Row = Mapping[str, Any]
 def differences(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Distilled minus plain for every distilled row (the third and later ones), column by column."""
     _check(rows)
-    return [
-        {
-            "name": f"{row['name']} − {rows[1]['name']}",
-            **{key: row[key] - rows[1][key] for key in COLUMNS if _known(row, key) and _known(rows[1], key)},
-        }
-        for row in rows[2:]
-    ]
+    found = []
+    for row in rows[2:]:
+        name = "difference" if len(rows) == 3 else f"{row['name']} − {rows[1]['name']}"
+        known = [key for key in COLUMNS if _known(row, key) and _known(rows[1], key)]
+        found.append({"name": name, **{key: row[key] - rows[1][key] for key in known}})
+    return found
 
 
 def results_table(rows: Sequence[Row]) -> str:
@@ -51,7 +51,7 @@ def results_table(rows: Sequence[Row]) -> str:
     Raises:
         DataError: a row without a name.
     """
-    cells = [["model", *(heading for heading, _, _ in COLUMNS.values())]]
+    cells = [["model", *_headings(" ")]]
     cells += [_cells(row) for row in rows]
     cells += [[f"*{text}*" for text in _cells(row, signed=True)] for row in differences(rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
@@ -64,11 +64,12 @@ def results_table(rows: Sequence[Row]) -> str:
 
 def rich_table(rows: Sequence[Row], title: str = "Official nuScenes evaluation"):
     """The same table for a terminal: a ``rich.table.Table``; gains green, losses red."""
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
-    table.add_column("model", justify="left", no_wrap=True)
-    for heading, _, _ in COLUMNS.values():
+    table = Table(title=title, title_justify="left", box=box.HORIZONTALS, collapse_padding=True, pad_edge=False)
+    table.add_column("model", justify="left", min_width=10)
+    for heading in _headings("\n"):
         table.add_column(heading, justify="right", no_wrap=True)
     for index, row in enumerate(rows):
         table.add_row(*_cells(row), end_section=index == len(rows) - 1)
@@ -134,14 +135,21 @@ def _check(rows: Sequence[Row]) -> None:
             raise DataError(f"result row {index} has no name, its keys are {sorted(row)}, expected 'name' and metrics")
 
 
+def _headings(gap: str) -> list[str]:
+    """Column headings with the better direction; ``gap`` stands before the unit."""
+    return [
+        f"{label}{_ARROWS[sense]}" + (f"{gap}({unit})" if unit else "") for label, unit, _, sense in COLUMNS.values()
+    ]
+
+
 def _known(row: Row, key: str) -> bool:
     return row.get(key) is not None and math.isfinite(row[key])
 
 
 def _cells(row: Row, signed: bool = False) -> list[str]:
     sign = "+" if signed else ""
-    texts = [f"{row[k]:{sign}.{d}f}".replace("-", "−") if _known(row, k) else "–" for k, (_, d, _) in COLUMNS.items()]
-    return [str(row["name"]), *texts]
+    texts = [f"{row[key]:{sign}.{COLUMNS[key][2]}f}" if _known(row, key) else "–" for key in COLUMNS]
+    return [str(row["name"]), *(text.replace("-", "−") for text in texts)]
 
 
 def _pad(text: str, width: int, left: bool) -> str:
@@ -149,9 +157,8 @@ def _pad(text: str, width: int, left: bool) -> str:
 
 
 def _coloured(text: str, value: float | None, key: str) -> str:
-    if not value or key == "step_time":
-        return text
-    return f"[{'green' if value * COLUMNS[key][2] > 0 else 'red'}]{text}[/]"
+    gain = (value or 0) * COLUMNS[key][3]
+    return f"[{'green' if gain > 0 else 'red'}]{text}[/]" if gain else text
 
 
 def _teacher_sentence(teacher: Row, student: Row) -> str:
