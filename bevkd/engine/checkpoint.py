@@ -25,6 +25,7 @@ from mmengine.logging import HistoryBuffer
 from bevkd.errors import CheckpointError
 from bevkd.structures.checkpoint import read_checkpoint, sha256
 
+_STORED = (bool, int, float, str, torch.Tensor, HistoryBuffer)
 POINTER = "last_checkpoint"
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
@@ -187,12 +188,10 @@ def remove_partials(work_dir: str | Path) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A copy of builtin containers, numbers, strings and tensors on the CPU, for what a checkpoint holds.
+    """A copy in builtin containers, numbers and strings, for the run's description in a checkpoint.
 
-    mmengine's log buffers stay as they are; anything else becomes its text, because reading would refuse it.
+    Tensors and mmengine's log buffers stay as they are; anything else becomes its text: reading would refuse it.
     """
-    if isinstance(value, torch.Tensor):
-        return value.detach().cpu()
     if isinstance(value, Mapping):
         return {key: plain(part) for key, part in value.items()}
     if isinstance(value, list | set | deque):
@@ -201,7 +200,7 @@ def plain(value: Any) -> Any:
         return tuple(plain(part) for part in value)
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
-    return value if value is None or isinstance(value, bool | int | float | str | HistoryBuffer) else str(value)
+    return value if value is None or isinstance(value, _STORED) else str(value)
 
 
 def _partial(path: Path) -> Path:

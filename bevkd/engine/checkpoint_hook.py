@@ -64,6 +64,8 @@ class AtomicCheckpointHook(CheckpointHook):
         )
         if is_main_process():
             write_pointer(runner.work_dir, self.last_ckpt)
+            for stopped in Path(runner.work_dir).glob("stopped_iter_*.pth"):
+                remove_checkpoint(stopped)  # what a SIGTERM left is behind us now
         while 0 < self.max_keep_ckpts < len(self.kept):
             gone = Path(self.out_dir, self.filename_tmpl.format(self.kept.pop(0)))
             if is_main_process():

@@ -22,6 +22,7 @@ _READ_KEYS = (
     *("custom_imports", "compile", "activation_checkpointing", "efficient_conv_bn_eval", "model_wrapper_cfg"),
     *("eval_dataloader", "tta_model", "tta_pipeline"),  # honest variables of mmdet3d's configs, for its other tools
 )
+_PER_RUN = ("work_dir", "resume", "load_from", "experiment_name", "launcher", "name")
 # At this likeness an unknown top-level key is a typing error, not a variable of the config's author: over all
 # configs that mmdet3d ships no other variable comes nearer than 0.72 to a Runner argument; 'modle' has 0.80.
 _TYPO_LIKENESS = 0.8
@@ -150,6 +151,14 @@ def apply_flags(
     if resume is not None:
         cfg.resume = True
         cfg.load_from = None if resume == "auto" else resume
+
+
+def changed_lines(before: str, after: str, shown: int = 30) -> list[str]:
+    """Lines in which two config texts differ, with ``-`` and ``+``; where a run lies and how it starts is left out."""
+    differing = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
+    lines = [d for d in differing if not d.startswith(("---", "+++", "@@"))]
+    lines = [d for d in lines if d[1:].split("=")[0].strip() not in _PER_RUN]
+    return lines if len(lines) <= shown else [*lines[:shown], f"... and {len(lines) - shown} more lines"]
 
 
 def _require_key(cfg: Config, key: str) -> None:

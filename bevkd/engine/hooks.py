@@ -63,9 +63,9 @@ class TerminationHook(Hook):
             self._save_and_leave(runner, epoch=runner.epoch, iteration=runner.iter)
 
     def after_train(self, runner: Runner) -> None:
-        self.restore()
+        self.close(runner)
 
-    def restore(self) -> None:
+    def close(self, runner: Runner) -> None:
         """Give SIGTERM back to whoever had it."""
         if self._before is not None:
             signal.signal(signal.SIGTERM, self._before)
@@ -84,7 +84,6 @@ class TerminationHook(Hook):
         if is_main_process():
             write_pointer(runner.work_dir, Path(runner.work_dir, name))
         runner.logger.warning(f"SIGTERM: stopped after step {iteration}; go on with --resume (checkpoint {name})")
-        self.restore()
         raise SystemExit(TERMINATED)
 
 
@@ -138,16 +137,12 @@ class NeutralValidationHook(Hook):
 
     priority = "VERY_HIGH"
 
-    def __init__(self) -> None:
-        self._state: dict | None = None
-
     def before_val(self, runner: Runner) -> None:
-        self._state = random_state()
+        runner.training_randomness = random_state()
 
     def after_val_epoch(self, runner: Runner, metrics: Any = None) -> None:
-        if self._state is not None:
-            restore_random_state(self._state)
-            self._state = None
+        restore_random_state(runner.training_randomness)
+        runner.training_randomness = None
         if isinstance(getattr(runner, "_train_loop", None), dict | type(None)):
             return
         runner.message_hub.update_info("epoch_validated", runner.epoch)

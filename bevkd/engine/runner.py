@@ -15,9 +15,11 @@ from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_p
 from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
+from mmengine.utils import apply_to
 
 from bevkd.engine import checkpoint as files
 from bevkd.engine.checkpoint_hook import AtomicCheckpointHook  # noqa: F401  (registers itself)
+from bevkd.engine.config import changed_lines
 from bevkd.engine.errors import config_errors
 from bevkd.engine.hooks import NeutralValidationHook, NonFiniteLossHook, SummaryHook, TerminationHook
 from bevkd.engine.lock import WorkDirLock
@@ -51,6 +53,8 @@ class BEVRunner(Runner):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._resumed: tuple[str, dict] | None = None
+        self._saved = False
+        self.training_randomness: dict | None = None  # the generators as training left them, while validation runs
         super().__init__(*args, **kwargs)
         self._console_level(logging.INFO)
 
@@ -87,13 +91,23 @@ class BEVRunner(Runner):
             files.remove_partials(self.work_dir)
         try:
             self._find_resume()
-            return super().train()
+            with config_errors(self._config_name):
+                return super().train()
         finally:
             for hook in self.hooks:
-                if isinstance(hook, TerminationHook):
-                    hook.restore()
+                if isinstance(hook, TerminationHook | ProgressHook):
+                    hook.close(self)
             if is_main_process():
                 lock.release()
+
+    def test(self) -> dict:
+        """Test as in mmengine, wrong keys in one sentence."""
+        with config_errors(self._config_name):
+            return super().test()
+
+    @property
+    def _config_name(self) -> str:
+        return str(self.cfg.filename or self.experiment_name)
 
     def _find_resume(self) -> None:
         """Read the checkpoint to go on from before anything is built: its seed decides the order of the samples."""
@@ -110,6 +124,7 @@ class BEVRunner(Runner):
             raise CheckpointError(
                 f"checkpoint {path} holds weights only, expected a training state; use load_from for it"
             )
+        self._log_changes(path, meta)
         self._require_same_processes(path, meta)
         self._require_same_teacher(path, meta)
         if meta.get("seed") is not None and self._randomness_cfg.get("seed") is None:
@@ -117,6 +132,15 @@ class BEVRunner(Runner):
             self.set_randomness(**self._randomness_cfg)
         self._resumed = (str(path), found)
         self._load_from = str(path)
+
+    def _log_changes(self, path: str, meta: dict) -> None:
+        """Say what this run's config changes against the one that the checkpoint was written with."""
+        changes = changed_lines(str(meta.get("cfg", "")), self.cfg.pretty_text)
+        if changes:
+            self.logger.warning(
+                f"the config differs from that of checkpoint {path}; the learning-rate schedule goes on as it began, "
+                "whatever the config says now:\n  " + "\n  ".join(changes)
+            )
 
     def _require_same_processes(self, path: str, meta: dict) -> None:
         before = meta.get("world_size", get_world_size())
@@ -161,14 +185,21 @@ class BEVRunner(Runner):
         """
         resuming = self._resumed is not None and self._resumed[0] == str(filename)
         found = self._resumed[1] if resuming else files.load_checkpoint(filename)
-        self.call_hook("after_load_checkpoint", checkpoint=found)
-        load_weights(getattr(self.model, "module", self.model), filename)
-        meta = getattr(self.train_dataloader.dataset, "metainfo", None) if resuming else None
-        if resuming and files.plain(meta) == found["meta"].get("dataset_meta"):
-            found["meta"]["dataset_meta"] = meta  # mmengine compares pickles, which differ between equal dicts
+        model = getattr(self.model, "module", self.model)
+        load_weights(model, filename)
+        if resuming:
+            self.call_hook("after_load_checkpoint", checkpoint=found)  # an EMA hook changes places with the weights
+            model.load_state_dict(found["state_dict"], strict=True)
+            self._prepare_meta(found["meta"])
         self._has_loaded = True
         self.logger.info(f"weights loaded from {filename}")
         return found
+
+    def _prepare_meta(self, meta: dict) -> None:
+        meta.pop("config", None)  # mmengine would run it as Python; no file of ours has it
+        current = getattr(self.train_dataloader.dataset, "metainfo", None)
+        if files.plain(current) == meta.get("dataset_meta"):
+            meta["dataset_meta"] = current  # mmengine compares pickles, which differ between equal dicts
 
     def save_checkpoint(
         self,
@@ -182,7 +213,8 @@ class BEVRunner(Runner):
         backend_args: dict | None = None,
     ) -> None:
         """Write what mmengine writes, and the generators of every process, whole or not at all."""
-        states = all_gather_object(random_state()) if get_world_size() > 1 else [random_state()]
+        state = self.training_randomness or random_state()
+        states = all_gather_object(state) if get_world_size() > 1 else [state]
         if not is_main_process():
             return
         meta = dict(meta or {})
@@ -205,7 +237,13 @@ class BEVRunner(Runner):
         if save_param_scheduler and self.param_schedulers is not None:
             content["param_schedulers"] = _scheduler_states(self.param_schedulers)
         self.call_hook("before_save_checkpoint", checkpoint=content)
-        files.save_checkpoint(files.plain(content), Path(out_dir, filename))
+        for part in ("meta", "message_hub"):
+            content[part] = files.plain(content[part])
+        path = Path(out_dir, filename)
+        files.save_checkpoint(apply_to(content, torch.is_tensor, lambda t: t.detach().cpu()), path)
+        if not self._saved:
+            files.load_checkpoint(path)  # a state that cannot be read must show now, not at the resume
+            self._saved = True
 
 
 def _scheduler_states(schedulers: list | dict) -> list | dict:
@@ -217,10 +255,10 @@ def _scheduler_states(schedulers: list | dict) -> list | dict:
 def build_runner(cfg: Config) -> BEVRunner:
     """Build the run that ``cfg`` describes, for bevkd's configs and mmdet3d's alike.
 
-    Adds what every run has: TensorBoard and JSON scalars, whole checkpoints, the stop on SIGTERM and on NaN, a summary.
+    Adds what every run has: TensorBoard and JSON scalars, whole checkpoints, the stop on SIGTERM and NaN, a summary.
 
     Raises:
-        ConfigError: a wrong key or type, see :func:`bevkd.engine.errors.config_errors`; a work_dir that is not writable.
+        ConfigError: a wrong key or type, see :func:`~bevkd.engine.errors.config_errors`; an unwritable work_dir.
     """
     if cfg.get("default_scope") == "mmdet3d":
         from bevkd.engine import register_all

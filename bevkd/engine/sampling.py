@@ -85,7 +85,8 @@ class SeededDataset(Dataset):
             return self.dataset[int(index)]
 
     def __getattr__(self, name: str) -> Any:
-        if name == "dataset":  # while unpickling, before __init__ has set it
+        # "dataset" is asked for while unpickling; "__getitems__" would load a batch past the seeding above.
+        if name in ("dataset", "__getitems__"):
             raise AttributeError(name)
         return getattr(self.dataset, name)
 

@@ -1,0 +1,56 @@
+"""Score one checkpoint: strict loading, the config's metrics, a table and a JSON file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from torch import nn
+
+from bevkd.engine.checkpoint import check_sums, write_text
+from bevkd.engine.runner import build_runner
+from bevkd.errors import ConfigError
+from bevkd.structures.checkpoint import load_state_dict, load_weights
+
+_STUDENT = "student."
+
+
+def load_fitting(model: nn.Module, checkpoint: str | Path) -> None:
+    """Load weights strictly; a distiller's checkpoint also fits its bare student, and a bare one its distiller.
+
+    Raises:
+        CheckpointError: an unreadable or altered file, or keys that do not fit, listed.
+    """
+    check_sums(checkpoint)
+    holds_distiller = any(key.startswith(_STUDENT) for key in load_state_dict(checkpoint))
+    is_distiller = any(key.startswith(_STUDENT) for key in model.state_dict())
+    if is_distiller and not holds_distiller:
+        load_weights(model.student, checkpoint)
+    else:
+        load_weights(model, checkpoint, prefix=_STUDENT if holds_distiller and not is_distiller else None)
+
+
+def score_checkpoint(cfg: Config, checkpoint: str | Path) -> dict[str, float]:
+    """Score ``checkpoint`` with ``cfg.test_evaluator``; prints the metrics and writes ``metrics.json``.
+
+    Raises:
+        ConfigError: no test settings in the config, or see :func:`bevkd.engine.build_runner`.
+        CheckpointError: see :func:`load_fitting`.
+    """
+    missing = [key for key in ("test_dataloader", "test_evaluator") if cfg.get(key) is None]
+    if missing or cfg.get("test_cfg") is None:
+        raise ConfigError(
+            f"config {cfg.filename} lacks {', '.join(missing) or 'test_cfg'}, expected settings to test with"
+        )
+    check_sums(checkpoint)
+    cfg.load_from, cfg.resume = None, False
+    runner = build_runner(cfg)
+    load_fitting(getattr(runner.model, "module", runner.model), checkpoint)
+    metrics = {name: float(value) for name, value in runner.test().items() if isinstance(value, int | float)}
+    if is_main_process():
+        write_text(Path(runner.work_dir, "metrics.json"), json.dumps(metrics, indent=1))
+        width = max(map(len, metrics), default=0)
+        print("\n".join(f"{name:<{width}}  {value:.4f}" for name, value in metrics.items()))
+    return metrics
