@@ -51,6 +51,7 @@ def results_table(rows: Sequence[Row]) -> str:
     Raises:
         DataError: a row without a name.
     """
+    _check(rows)
     cells = [["model", *_headings(" ")]]
     cells += [_cells(row) for row in rows]
     cells += [[f"*{text}*" for text in _cells(row, signed=True)] for row in differences(rows)]
