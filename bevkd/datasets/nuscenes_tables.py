@@ -52,7 +52,7 @@ def open_nuscenes(root: str | Path, version: str) -> "NuScenes":
     with explained(root, version), contextlib.redirect_stdout(io.StringIO()):
         try:
             nusc = NuScenes(version=version, dataroot=str(root), verbose=False)
-        except ValueError as error:  # json.JSONDecodeError and UnicodeDecodeError, which do not say which file
+        except (ValueError, TypeError) as error:  # JSONDecodeError and the like, which do not say which file
             for name in TABLES:
                 _read_table(Path(root) / version / f"{name}.json")
             raise DataError(f"{root}: tables of {version} cannot be read ({error})") from error

@@ -1,1 +1,5 @@
+"""Scores by the official tools (importing registers the metrics)."""
 
+from .nuscenes import NuScenesBEVMetric, evaluate
+
+__all__ = ["NuScenesBEVMetric", "evaluate"]
