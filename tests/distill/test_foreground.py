@@ -1,0 +1,150 @@
+"""Boxes checked, maps sampled at their points, and Gaussian masks."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from bevkd.distill.foreground import check_boxes, gaussian_mask, gaussian_radius, rank_mean, sample_keypoints
+from bevkd.errors import DataError
+from bevkd.structures import BEVGrid, nine_keypoints, sample_bev
+
+CARD = BEVGrid((-54, 54), (-54, 54), 0.6)
+WIDE = BEVGrid((-6, 12), (-4, 4), 0.5)  # not square and not centred
+
+
+def box(x, y, dx, dy, yaw=0.0):
+    return torch.tensor([[x, y, 0.0, dx, dy, 1.5, yaw]])
+
+
+def random_boxes(count, grid, seed=0):
+    draw = np.random.default_rng(seed)
+    low, high = (grid.x_range[0], grid.y_range[0]), (grid.x_range[1], grid.y_range[1])
+    centres, sizes = draw.uniform(low, high, (count, 2)), draw.uniform(0.3, 9, (count, 2))
+    columns = (centres, np.zeros((count, 1)), sizes, np.ones((count, 1)), draw.uniform(-4, 4, (count, 1)))
+    return torch.tensor(np.hstack(columns), dtype=torch.float32)
+
+
+def slow_radius(dx, dy, overlap=0.7):
+    """CenterNet's rule, one box at a time."""
+    roots = []
+    for a, b, c in (
+        (1, dx + dy, dx * dy * (1 - overlap) / (1 + overlap)),
+        (4, 2 * (dx + dy), (1 - overlap) * dx * dy),
+        (4 * overlap, -2 * overlap * (dx + dy), (overlap - 1) * dx * dy),
+    ):
+        roots.append((b + math.sqrt(b * b - 4 * a * c)) / 2)
+    return max(0, int(min(roots)))
+
+
+def slow_mask(boxes, grid):
+    rows, columns = grid.shape
+    mask = np.zeros((rows, columns))
+    for x, y, _, dx, dy, *_ in boxes.double().tolist():
+        column, row = math.floor((x - grid.x_range[0]) / grid.cell), math.floor((y - grid.y_range[0]) / grid.cell)
+        if not (0 <= column < columns and 0 <= row < rows):
+            continue
+        radius = slow_radius(dx / grid.cell, dy / grid.cell)
+        sigma = (2 * radius + 1) / 6
+        for i in range(max(0, row - radius), min(rows, row + radius + 1)):
+            for j in range(max(0, column - radius), min(columns, column + radius + 1)):
+                value = math.exp(-((i - row) ** 2 + (j - column) ** 2) / (2 * sigma**2))
+                mask[i, j] = max(mask[i, j], value)
+    return mask
+
+
+def test_radii_of_a_car_a_pedestrian_and_a_bus():
+    sizes = torch.tensor([[4.6, 1.9], [0.7, 0.7], [12.0, 2.9]]) / 0.6
+    assert gaussian_radius(sizes).tolist() == [1, 0, 2]
+
+
+def test_mask_of_a_car_sums_to_the_card_s_number():
+    mask = gaussian_mask([box(1.0, 2.0, 4.6, 1.9)], CARD)[0]
+    assert mask.sum().item() == pytest.approx(1 + 4 * 0.1353 + 4 * 0.0183, abs=1e-3)
+    row, column = (2.0 + 54) / 0.6, (1.0 + 54) / 0.6
+    assert mask[int(row), int(column)] == 1
+    assert (mask > 0).sum() == 9
+
+
+def test_mask_of_a_pedestrian_is_one_cell():
+    mask = gaussian_mask([box(-10.1, 20.2, 0.7, 0.7)], CARD)[0]
+    assert mask.nonzero().tolist() == [[int((20.2 + 54) / 0.6), int((-10.1 + 54) / 0.6)]]
+    assert mask.sum() == 1
+
+
+def test_overlapping_boxes_take_the_maximum():
+    two = torch.cat([box(0.1, 0.1, 4.6, 1.9), box(0.7, 0.1, 4.6, 1.9)])
+    assert gaussian_mask([two], CARD).max() == 1
+    assert gaussian_mask([two], CARD).sum() < 2 * gaussian_mask([two[:1]], CARD).sum()
+
+
+@pytest.mark.parametrize("grid", [CARD, WIDE])
+def test_mask_and_radius_agree_with_the_slow_twin(grid):
+    samples = [random_boxes(40, grid, seed=1), torch.zeros(0, 7), random_boxes(3, grid, seed=2)]
+    masks = gaussian_mask(samples, grid)
+    assert masks.shape == (3, *grid.shape)
+    for mask, sample in zip(masks, samples):
+        np.testing.assert_allclose(mask.numpy(), slow_mask(sample, grid), atol=1e-6)
+    sizes = samples[0][:, 3:5] / grid.cell
+    assert gaussian_radius(sizes).tolist() == [slow_radius(*size) for size in sizes.tolist()]
+
+
+def test_mask_is_cut_at_the_border_and_skips_centres_outside():
+    corner, outside = box(-5.9, -3.9, 4.6, 1.9), box(12.3, 0.0, 4.6, 1.9)
+    mask = gaussian_mask([torch.cat([corner, outside])], WIDE)[0]
+    np.testing.assert_allclose(mask.numpy(), slow_mask(corner, WIDE), atol=1e-6)
+
+
+def test_samples_of_a_ragged_batch_agree_with_one_map_at_a_time():
+    feature = torch.randn(3, 5, *WIDE.shape)
+    samples = [random_boxes(4, WIDE, 3), torch.zeros(0, 7), random_boxes(7, WIDE, 4)]
+    expected = torch.cat([sample_bev(f, nine_keypoints(b), WIDE) for f, b in zip(feature, samples)])
+    torch.testing.assert_close(sample_keypoints(feature, samples, WIDE), expected)
+
+
+def test_half_precision_maps_are_sampled_at_exact_positions():
+    feature = torch.randn(1, 4, *CARD.shape).bfloat16()
+    cars = [random_boxes(5, CARD)]
+    expected = sample_keypoints(feature.float(), cars, CARD)
+    torch.testing.assert_close(sample_keypoints(feature, cars, CARD), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ((0, float("nan")), "box 1 of sample 1 is .*nan.*expected finite"),
+        ((8, float("nan")), "box 1 of sample 1 is .*nan.*expected finite"),
+        ((3, float("inf")), "box 1 of sample 1 is .*inf.*expected finite"),
+        ((4, 0.0), "box 1 of sample 1 has size .*0.0.* expected positive"),
+        ((5, -1.0), "box 1 of sample 1 has size"),
+        ((6, 90.0), r"box 1 of sample 1 has yaw 90, expected radians \(this looks like degrees\)"),
+    ],
+)
+def test_unusable_boxes_are_named(boxes, grid, change, found):
+    pair = [boxes[1], boxes[0]]
+    check_boxes(pair, grid)
+    column, value = change
+    pair[1][1, column] = value
+    with pytest.raises(DataError, match=found):
+        check_boxes(pair, grid)
+
+
+def test_a_padding_row_is_refused(boxes, grid):
+    padded = torch.cat([boxes[0], torch.zeros(1, 9)])
+    with pytest.raises(DataError, match="box 2 of sample 0 has size"):
+        check_boxes([padded], grid)
+
+
+def test_boxes_of_another_frame_and_wrong_shapes_are_refused(boxes, grid):
+    far = boxes[0] + torch.tensor([100.0, 0, 0, 0, 0, 0, 0, 0, 0])
+    with pytest.raises(DataError, match="2 of 3 box centres lie outside the BEV grid"):
+        check_boxes([far, boxes[1]], grid)
+    check_boxes([far[:1], *boxes], grid)  # a straggler is no sign of a wrong frame
+    with pytest.raises(DataError, match=r"boxes of sample 1 have shape \(4, 5\)"):
+        check_boxes([boxes[0], torch.ones(4, 5)], grid)
+    check_boxes([], grid)
+
+
+def test_rank_mean_without_ranks_is_the_value():
+    assert rank_mean(torch.tensor(3.0)) == 3
