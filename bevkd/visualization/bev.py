@@ -70,6 +70,12 @@ def robust_range(image: np.ndarray, low: float = 1.0, high: float = 99.5) -> tup
     return bottom, top if top > bottom else bottom + 1.0
 
 
+def robust_reach(image: np.ndarray) -> float:
+    """Percentile 99.5 of the magnitude, for a scale that starts or is centred at zero; never 0."""
+    magnitude = np.abs(image)
+    return float(np.percentile(magnitude, 99.5)) or float(magnitude.max()) or 1.0
+
+
 def cosine_distance(student: np.ndarray, teacher: np.ndarray) -> np.ndarray:
     """1 - cosine of the feature vectors of each cell: 0 same direction, 1 unrelated, 2 opposite.
 
@@ -201,7 +207,7 @@ def _difference_row(
 ) -> None:
     distances = {title: cosine_distance(maps[title], maps[teacher]) for title in students}
     inside = cells_in_boxes(gt_boxes, grid)
-    span = (0.0, max(robust_range(image)[1] for image in distances.values()))
+    span = (0.0, max(robust_reach(image) for image in distances.values()))
     for panel, title in zip(panels, maps, strict=True):
         if title in distances:
             shown = show_bev(panel, distances[title], grid, span, DISTANCE_MAP, axis_names)
@@ -209,7 +215,7 @@ def _difference_row(
             _title(panel, title, f"distance to teacher: {_where(distances[title], inside)}")
         elif title == teacher and len(students) == 2:
             gain = distances[students[0]] - distances[students[1]]
-            top = max(robust_range(np.abs(gain))[1], 1e-6)
+            top = robust_reach(gain)
             show_bev(panel, gain, grid, (-top, top), GAIN_MAP, axis_names)
             draw_boxes_bev(panel, gt_boxes, INK, width=1.0)
             _title(panel, "Who is closer to the teacher?", f"green: {students[1]}   brown: {students[0]}")

@@ -17,7 +17,7 @@ from matplotlib.image import imread
 from bevkd.errors import ConfigError, DataError
 from bevkd.structures import BEVGrid
 from bevkd.visualization import open3d_support
-from bevkd.visualization.bev import cells_in_boxes, robust_range
+from bevkd.visualization.bev import cells_in_boxes, robust_reach
 from bevkd.visualization.outlines import EDGES, bev_outlines, box_corners_3d, clip_segments
 from bevkd.visualization.style import (
     GT_COLOUR,
@@ -110,7 +110,7 @@ def _build(
         span = Normalize(-2.4, 4.0, clip=True)
         point_colours = matplotlib.colormaps["viridis"](0.15 + 0.8 * span(points[:, 2]))[:, :3]
     else:
-        top = max(robust_range(np.abs(difference))[1], 1e-6)
+        top = robust_reach(difference)
         span = Normalize(-top, top, clip=True)
         point_colours = GAIN_COLOURS(span(_at(points, difference, grid)))[:, :3]
         for row, box in enumerate(gt):

@@ -64,6 +64,9 @@ def test_robust_range_ignores_a_hot_cell_and_is_never_empty():
     assert 0 <= low < 0.02
     assert 0.98 < high < 1.01
     assert bev.robust_range(np.zeros((4, 4))) == (0, 1)
+    assert 0.98 < bev.robust_reach(-image) < 1.01
+    assert bev.robust_reach(np.full((4, 4), -0.5)) == 0.5
+    assert bev.robust_reach(np.zeros((4, 4))) == 1
 
 
 def test_cosine_distance_by_hand():
