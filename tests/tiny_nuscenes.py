@@ -80,7 +80,8 @@ class _Scene:
         self.heading = rng.uniform(-np.pi, np.pi)
         self.tilt = Quaternion(axis=[*rng.normal(size=2), 0], degrees=1.2)
         names = (*CATEGORIES, "vehicle.car")
-        self.objects = [(n, rng.uniform(-15, 15, 2), rng.uniform(-np.pi, np.pi), rng.uniform(3, 5)) for n in names]
+        offsets = rng.choice([-1, 1], (len(names), 2)) * rng.uniform(10, 15, (len(names), 2))  # clear of the ego
+        self.objects = [(n, o, rng.uniform(-np.pi, np.pi), rng.uniform(3, 5)) for n, o in zip(names, offsets)]
         self.time0 = 1_532_402_927_000_000 + 100_000_000 * SCENES.index(name)
 
     def ego(self, seconds: float) -> tuple[np.ndarray, Quaternion]:

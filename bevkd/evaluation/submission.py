@@ -50,18 +50,18 @@ def format_results(
         meta: Which inputs the detector used, e.g. ``{'use_lidar': True}``; what is not named is False.
 
     Returns:
-        ``{'meta': ..., 'results': {token: [box, ...]}}`` in the global frame, at most the 500 best-scored boxes a
-        sample. Attributes follow from class and speed as in mmdet3d.
+        ``{'meta': ..., 'results': {token: [box, ...]}}`` in the global frame, samples in the infos' order, at most
+        the 500 best-scored boxes a sample. Attributes follow from class and speed as in mmdet3d.
 
     Raises:
         DataError: a sample that is in no info, or a prediction that is not finite.
     """
-    by_token = {info["token"]: info for info in infos}
     results = {}
-    for token, prediction in predictions.items():
-        if token not in by_token:
-            raise DataError(f"prediction for sample {token}, which is not in the info file")
-        info = by_token[token]
+    for info in infos:  # in the order of the infos: the devkit breaks ties in score by position
+        token = info["token"]
+        if token not in predictions:
+            continue
+        prediction = predictions[token]
         results[token] = _format_sample(
             token,
             np.array(info["ego2global"]) @ np.array(info["lidar_points"]["lidar2ego"]),
@@ -70,6 +70,9 @@ def format_results(
             _as_array(prediction["labels_3d"]).astype(np.int64),
             classes,
         )
+    unknown = [token for token in predictions if token not in results]
+    if unknown:
+        raise DataError(f"prediction for sample {unknown[0]}, which is not in the info file")
     return {"meta": {**_META, **(meta or {})}, "results": results}
 
 

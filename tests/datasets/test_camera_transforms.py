@@ -1,3 +1,4 @@
+# ruff: noqa: NPY002  (transforms draw from numpy's global generator, which mmengine seeds)
 import cv2
 import numpy as np
 import pytest
