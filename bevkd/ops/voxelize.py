@@ -19,6 +19,7 @@ from bevkd.ops import library
 
 _UNLIMITED = 2**31 - 1
 _MAX_CELLS_PER_AXIS = 2**24  # a float32 counts this far exactly
+_MAX_CELLS = 9e18  # int64 keys
 
 
 class Voxels(NamedTuple):
@@ -107,6 +108,7 @@ def _checked(points: Tensor, voxel_size: Sequence[float], point_range: Sequence[
     if points.requires_grad:
         raise ConfigError("points require a gradient, expected plain data: voxelization passes none; detach them")
     size, bounds = _floats("voxel_size", voxel_size, 3), _floats("point_range", point_range, 6)
+    total = 1.0
     for axis, step, low, high in zip("xyz", size, bounds[:3], bounds[3:]):
         if not step > 0:
             raise ConfigError(f"voxel_size {axis} is {step}, expected a positive number of metres")
@@ -116,6 +118,9 @@ def _checked(points: Tensor, voxel_size: Sequence[float], point_range: Sequence[
                 f"point_range {axis} [{low}, {high}) is {cells:.4f} voxels of {step} m,"
                 " expected a whole number from 1 to 2^24"
             )
+        total *= cells
+    if total > _MAX_CELLS:
+        raise ConfigError(f"point_range holds {total:.2g} voxels, expected at most {_MAX_CELLS:.0e}")
     return size, bounds
 
 
