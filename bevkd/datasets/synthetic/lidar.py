@@ -1,6 +1,7 @@
 """The spinning LiDAR: first hits of 32 beams, their echo strength, range noise and missing echoes."""
 
 import numpy as np
+from numba import njit
 
 from bevkd.datasets.synthetic.bounds import lidar_bounds
 from bevkd.datasets.synthetic.raycast import cast, cast_ground
@@ -60,10 +61,19 @@ def sweep(world: World, view: View, rays: np.ndarray, rng: np.random.Generator) 
     return points, bodies[keep].astype(np.int32)
 
 
-def points_in_boxes(points: np.ndarray, centers: np.ndarray, sizes: np.ndarray, rotations: np.ndarray) -> np.ndarray:
+@njit(cache=True, nogil=True)
+def points_in_boxes(points, centers, sizes, rotations):
     """[B] number of points [N, 3] inside or on boxes: centers [B, 3], sizes [B, 3] (l, w, h), rotations [B, 3, 3]."""
-    counts = np.zeros(len(centers), int)
-    for k, (center, size, rotation) in enumerate(zip(centers, sizes, rotations)):
-        near = points[np.abs(points - center).max(1) < np.linalg.norm(size)]
-        counts[k] = (np.abs((near - center) @ rotation) <= size / 2).all(1).sum()
+    counts = np.zeros(len(centers), np.int64)
+    for b in range(len(centers)):
+        half, r = sizes[b] / 2, rotations[b]
+        reach = half[0] ** 2 + half[1] ** 2 + half[2] ** 2
+        for k in range(len(points)):
+            x, y, z = points[k, 0] - centers[b, 0], points[k, 1] - centers[b, 1], points[k, 2] - centers[b, 2]
+            if x * x + y * y > reach:
+                continue
+            inside = True
+            for axis in range(3):
+                inside = inside and abs(x * r[0, axis] + y * r[1, axis] + z * r[2, axis]) <= half[axis]
+            counts[b] += inside
     return counts

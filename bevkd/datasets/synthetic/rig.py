@@ -88,9 +88,10 @@ def build_rig(seed: int, scene: str, image_size: tuple[int, int]) -> list[Mount]
 def camera_rays(intrinsic: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     """[H, W, 3] float32 directions with z = 1 through pixel centres; a pixel's centre has whole coordinates."""
     height, width = image_size
-    u, v = np.meshgrid(np.arange(width), np.arange(height))
-    rays = np.stack([(u - intrinsic[0, 2]) / intrinsic[0, 0], (v - intrinsic[1, 2]) / intrinsic[1, 1], np.ones_like(u)], -1)
-    return rays.astype(np.float32)
+    rays = np.ones((height, width, 3), np.float32)
+    rays[..., 0] = (np.arange(width) - intrinsic[0, 2]) / intrinsic[0, 0]
+    rays[..., 1] = ((np.arange(height) - intrinsic[1, 2]) / intrinsic[1, 1])[:, None]
+    return rays
 
 
 def lidar_rays(azimuths: int) -> np.ndarray:
