@@ -18,10 +18,8 @@ from bevkd.errors import ConfigError, nearest
 
 RUNNER_KEYS = tuple(name for name in inspect.signature(Runner.__init__).parameters if name not in ("self", "cfg"))
 # Keys that mmengine reads from the config itself, beside the arguments of Runner.
-_READ_KEYS = (
-    *("custom_imports", "compile", "activation_checkpointing", "efficient_conv_bn_eval", "model_wrapper_cfg"),
-    *("eval_dataloader", "tta_model", "tta_pipeline"),  # honest variables of mmdet3d's configs, for its other tools
-)
+_READ_KEYS = ("custom_imports", "compile", "activation_checkpointing", "efficient_conv_bn_eval", "model_wrapper_cfg")
+_VARIABLES = ("eval_dataloader",)  # nothing reads it, but configs of mmdet3d have it
 _PER_RUN = ("work_dir", "resume", "load_from", "experiment_name", "launcher", "name")
 # At this likeness an unknown top-level key is a typing error, not a variable of the config's author: over all
 # configs that mmdet3d ships no other variable comes nearer than 0.72 to a Runner argument; 'modle' has 0.80.
@@ -84,7 +82,7 @@ def check_top_level(cfg: Config) -> None:
     """
     known = (*RUNNER_KEYS, *_READ_KEYS)
     for key in cfg:
-        if key in known:
+        if key in known or key in _VARIABLES:
             continue
         close = difflib.get_close_matches(key, known, n=1, cutoff=_TYPO_LIKENESS)
         if close:

@@ -9,19 +9,14 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
+from mmengine.runner import Runner
+
 from bevkd.errors import ConfigError, DataError, nearest
 
 _UNEXPECTED = re.compile(r"got an unexpected keyword argument '(\w+)'")
 _MISSING = re.compile(r"missing \d+ required (?:positional|keyword-only) arguments?: (.+)")
 _UNREGISTERED = re.compile(r"(\S+) is not in the (\S+?)::?(?:\S*:)?([\w ]+) registry")
-_BUILDERS = (
-    "build_from_cfg",
-    "build_dataloader",
-    "build_train_loop",
-    "build_val_loop",
-    "build_test_loop",
-    "set_randomness",
-)
+_BUILDERS = ("build_from_cfg", "build_dataloader")
 
 
 @contextmanager
@@ -62,16 +57,13 @@ def _frames(trace: TracebackType | None) -> list[FrameType]:
 
 
 def _explain_call(message: str, frames: list[FrameType]) -> str | None:
-    builder = next((f for f in reversed(frames) if f.f_code.co_name in _BUILDERS), None)
-    if builder is None:
-        return None
+    builder = next((f for f in reversed(frames) if f.f_code.co_name in _BUILDERS), frames[-1])
     made, given = _call_of(builder, message)
-    name = getattr(made, "__name__", "the part")
     unexpected, missing = _UNEXPECTED.search(message), _MISSING.search(message)
     if unexpected and unexpected[1] in given:
-        return f"{name} takes no parameter {unexpected[1]!r}{nearest(unexpected[1], _parameters(made))}"
-    if missing and builder is frames[-1]:
-        return f"{name} lacks the parameter {missing[1]}"
+        return f"{made.__name__} takes no parameter {unexpected[1]!r}{nearest(unexpected[1], _parameters(made))}"
+    if missing and made is not None and builder is frames[-1]:
+        return f"{made.__name__} lacks the parameter {missing[1]}"
     return None
 
 
@@ -80,11 +72,11 @@ def _call_of(builder: FrameType, message: str) -> tuple[Any, dict]:
     values = builder.f_locals
     if builder.f_code.co_name == "build_from_cfg":
         return values.get("obj_cls"), values.get("args") or {}
-    called = message.split("(")[0].split(".")[0]
-    made = builder.f_globals.get(called)
     if builder.f_code.co_name == "build_dataloader":
-        return made, values.get("dataloader_cfg") or {}
-    return made, values.get("loop_cfg") or {}
+        return builder.f_globals.get("DataLoader"), values.get("dataloader_cfg") or {}
+    if "set_randomness" in message and isinstance(values.get("self"), Runner):
+        return Runner.set_randomness, values.get("randomness") or {}
+    return None, {}
 
 
 def _parameters(made: Any) -> list[str]:

@@ -94,7 +94,7 @@ class NonFiniteLossHook(Hook):
     priority = "VERY_HIGH"
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        wrong = {k: v for k, v in _numbers(outputs).items() if not math.isfinite(v)}
+        wrong = {k: v for k, v in numbers(outputs).items() if not math.isfinite(v)}
         if not wrong:
             return
         tokens = list(_tokens(data_batch))
@@ -113,7 +113,8 @@ class NonFiniteLossHook(Hook):
         )
 
 
-def _numbers(outputs: Mapping[str, Any] | None) -> dict[str, float]:
+def numbers(outputs: Mapping[str, Any] | None) -> dict[str, float]:
+    """A step's logged values as floats."""
     return {k: float(v.detach() if isinstance(v, torch.Tensor) else v) for k, v in (outputs or {}).items()}
 
 
@@ -173,7 +174,7 @@ class SummaryHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         if outputs:
-            self._losses = [*self._losses[-9:], _numbers(outputs)]
+            self._losses = [*self._losses[-9:], numbers(outputs)]
         now = time.perf_counter()
         self._steps.append(now - self._last)
         self._last = now

@@ -11,6 +11,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from bevkd.engine.hooks import numbers
+
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
@@ -42,7 +44,7 @@ class ProgressHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         if self._bar is not None:
-            note = f"loss {float(outputs['loss']):.3f}" if outputs and "loss" in outputs else ""
+            note = f"loss {numbers(outputs).get('loss', float('nan')):.3f}" if outputs else ""
             self._bar.update(self._task, completed=runner.iter + 1, note=note)
 
     def after_val_epoch(self, runner: Runner, metrics: Any = None) -> None:

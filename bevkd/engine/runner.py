@@ -151,11 +151,11 @@ class BEVRunner(Runner):
             )
 
     def _require_same_teacher(self, path: str, meta: dict) -> None:
-        then, now = meta.get("teacher"), self._teacher_info()
-        if then and now and then.get("sha256") != now.get("sha256"):
+        then, now = meta.get("teacher") or {}, self._teacher_info() or {}
+        if then.get("sha256") != now.get("sha256"):
             raise ConfigError(
-                f"the teacher of checkpoint {path} was {then.get('path')} (sha256 {str(then.get('sha256'))[:12]}) and "
-                f"that of this run is {now.get('path')} (sha256 {str(now.get('sha256'))[:12]}); expected the same file"
+                f"the teacher of checkpoint {path} was {_describe(then)} and that of this run is {_describe(now)}; "
+                "expected the same file"
             )
 
     def _teacher_info(self) -> dict | None:
@@ -244,6 +244,10 @@ class BEVRunner(Runner):
         if not self._saved:
             files.load_checkpoint(path)  # a state that cannot be read must show now, not at the resume
             self._saved = True
+
+
+def _describe(teacher: dict) -> str:
+    return f"{teacher.get('checkpoint')} (sha256 {str(teacher.get('sha256'))[:12]})" if teacher else "none"
 
 
 def _scheduler_states(schedulers: list | dict) -> list | dict:

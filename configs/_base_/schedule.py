@@ -1,9 +1,9 @@
-# One cycle of AdamW: a linear warm-up over the first tenth, then a cosine down to a hundredth of the peak.
-# To train longer, set max_epochs and start anew: a resumed run keeps the ends of the schedule it began with.
-max_epochs = 20
+# AdamW: a linear warm-up over the first epoch, under a cosine from lr down to a hundredth of it at the run's end.
+# The cosine takes its length from train_cfg.max_epochs, so `--cfg-options train_cfg.max_epochs=4` is all a shorter run
+# needs. A resumed run keeps the schedule that it began with, whatever max_epochs says then.
 lr = 1e-3
 
-train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=max_epochs)
+train_cfg = dict(by_epoch=True, max_epochs=20, val_interval=1000)  # validation after the last epoch only
 val_cfg = dict()
 test_cfg = dict()
 
@@ -13,14 +13,6 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=35, norm_type=2),
 )
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.1, begin=0, end=max_epochs // 10, by_epoch=True, convert_to_iter_based=True),
-    dict(
-        type="CosineAnnealingLR",
-        T_max=max_epochs - max_epochs // 10,
-        eta_min=lr * 0.01,
-        begin=max_epochs // 10,
-        end=max_epochs,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
+    dict(type="LinearLR", start_factor=0.1, begin=0, end=1, by_epoch=True, convert_to_iter_based=True),
+    dict(type="CosineAnnealingLR", eta_min=lr * 0.01, begin=0, by_epoch=True, convert_to_iter_based=True),
 ]

@@ -139,10 +139,12 @@ def test_another_number_of_processes_is_refused(tmp_path):
 
 @pytest.mark.parametrize(("sha", "fits"), [("a" * 64, True), ("b" * 64, False)])
 def test_another_teacher_is_refused(tmp_path, monkeypatch, sha, fits):
-    monkeypatch.setattr(ToyModel, "teacher_info", lambda self: {"path": "old.pth", "sha256": "a" * 64}, raising=False)
+    monkeypatch.setattr(
+        ToyModel, "teacher_info", lambda self: {"checkpoint": "old.pth", "sha256": "a" * 64}, raising=False
+    )
     train(tmp_path)
-    assert final_state(tmp_path)["meta"]["teacher"] == {"path": "old.pth", "sha256": "a" * 64}
-    monkeypatch.setattr(ToyModel, "teacher_info", lambda self: {"path": "new.pth", "sha256": sha}, raising=False)
+    assert final_state(tmp_path)["meta"]["teacher"] == {"checkpoint": "old.pth", "sha256": "a" * 64}
+    monkeypatch.setattr(ToyModel, "teacher_info", lambda self: {"checkpoint": "new.pth", "sha256": sha}, raising=False)
     if fits:
         train(tmp_path, resume=True)
     else:
