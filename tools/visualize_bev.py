@@ -51,9 +51,13 @@ def main() -> None:
     args = parse_args()
     models = [(args.config, args.checkpoint), *args.compare]
     names = titles(args, [config for config, _ in models])
+    from mmengine.logging import MMLogger
+
     from bevkd.visualization.gallery import draw_gallery
     from bevkd.visualization.inspect import inspect_sample
 
+    # Each model's data set would print its statistics.
+    MMLogger.get_current_instance().setLevel("WARNING")
     inspections, token = {}, args.token
     for name, (config, checkpoint) in zip(names, models, strict=True):
         inspections[name] = inspect_sample(

@@ -72,7 +72,7 @@ def robust_range(image: np.ndarray, low: float = 1.0, high: float = 99.5) -> tup
 
 def robust_reach(image: np.ndarray) -> float:
     """Percentile 99.5 of the magnitude, for a scale that starts or is centred at zero; never 0."""
-    magnitude = np.abs(image)
+    magnitude = np.abs(image) if image.size else np.ones(1)
     return float(np.percentile(magnitude, 99.5)) or float(magnitude.max()) or 1.0
 
 
@@ -131,6 +131,7 @@ def show_bev(
         image, cmap=colours, vmin=span[0], vmax=span[1], origin="lower", interpolation="nearest",
         extent=(*grid.x_range, *grid.y_range), aspect="equal",
     )  # fmt: skip
+    axes.set_facecolor("#c9ced6")
     axes.set_xlabel(names[0], fontsize=13, color=INK, labelpad=2)
     axes.set_ylabel(names[1], fontsize=13, color=INK, labelpad=0)
     axes.tick_params(labelsize=12, colors=INK, length=4)
@@ -205,9 +206,11 @@ def _difference_row(
     gt_boxes: np.ndarray,
     axis_names: Sequence[str],
 ) -> None:
-    distances = {title: cosine_distance(maps[title], maps[teacher]) for title in students}
+    # Where the teacher has nothing at all there is no direction to agree with: such cells stay grey and uncounted.
+    empty = ~maps[teacher].any(0)
+    distances = {title: np.ma.array(cosine_distance(maps[title], maps[teacher]), mask=empty) for title in students}
     inside = cells_in_boxes(gt_boxes, grid)
-    span = (0.0, max(robust_reach(image) for image in distances.values()))
+    span = (0.0, max(robust_reach(image.compressed()) for image in distances.values()))
     for panel, title in zip(panels, maps, strict=True):
         if title in distances:
             shown = show_bev(panel, distances[title], grid, span, DISTANCE_MAP, axis_names)
@@ -215,7 +218,7 @@ def _difference_row(
             _title(panel, title, f"distance to teacher: {_where(distances[title], inside)}")
         elif title == teacher and len(students) == 2:
             gain = distances[students[0]] - distances[students[1]]
-            top = robust_reach(gain)
+            top = robust_reach(gain.compressed())
             show_bev(panel, gain, grid, (-top, top), GAIN_MAP, axis_names)
             draw_boxes_bev(panel, gt_boxes, INK, width=1.0)
             _title(panel, "Who is closer to the teacher?", f"green: {students[1]}   brown: {students[0]}")
@@ -228,10 +231,10 @@ def _difference_row(
     _colour_bar(figure, last, shown, "1 - cosine to teacher")
 
 
-def _where(distance: np.ndarray, inside: np.ndarray) -> str:
-    if not inside.any():
-        return f"{distance.mean():.2f}"
-    return f"{distance[inside].mean():.2f} in boxes, {distance[~inside].mean():.2f} elsewhere"
+def _where(distance: np.ma.MaskedArray, inside: np.ndarray) -> str:
+    """Mean distance in boxes and elsewhere, over the cells that count."""
+    parts = {"in boxes": distance[inside].compressed(), "elsewhere": distance[~inside].compressed()}
+    return ", ".join(f"{values.mean():.2f} {where}" for where, values in parts.items() if values.size)
 
 
 def _on_one_scale(images: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[float, float], bool]:

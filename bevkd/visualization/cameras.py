@@ -52,7 +52,7 @@ def draw_cameras(
         boxes: [M, >=7] ground truth, bottom-centre z, LiDAR frame.
         predictions: [P, >=7] or None.
         names: class name of each ground-truth box.
-        path: the PNG to write.
+        path: the PNG or JPEG to write.
         prediction_names: class name of each prediction.
         cameras: camera of each image; default is the nuScenes order of the infos.
 

@@ -34,7 +34,7 @@ def draw_gallery(
 
     Args:
         inspections: title -> inspection, all of one sample; the first is the teacher that the others are compared with.
-        out: folder for the PNG files.
+        out: folder for the files; camera views are JPEG, the rest PNG.
         tap: which feature to show, ``high`` or ``low``.
         open3d: draw the scenes with Open3D where it works, else with matplotlib.
 
@@ -54,7 +54,7 @@ def draw_gallery(
             break
         gallery.pictures[f"Cameras: {title}"] = draw_cameras(
             seen.images, seen.lidar2img, seen.gt_boxes, seen.predictions, seen.gt_names,
-            out / f"cameras_{_slug(title)}.png", prediction_names=seen.prediction_names, cameras=seen.cameras,
+            out / f"cameras_{_slug(title)}.jpg", prediction_names=seen.prediction_names, cameras=seen.cameras,
         )  # fmt: skip
 
     last_title, last = list(inspections.items())[-1]

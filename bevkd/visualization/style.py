@@ -106,7 +106,14 @@ def add_legend(figure: Figure, handles: Sequence[Line2D], dark: bool, centre_y_p
 
 
 def save_figure(figure: Figure, path: str | os.PathLike) -> Path:
-    """Write the figure as a PNG that appears whole or not at all; the same drawing gives the same bytes."""
+    """Write the figure as PNG, or JPEG where the name says so; it appears whole or not at all.
+
+    The same drawing gives the same bytes.
+    """
+    path = Path(path)
     with whole_file(path) as file:
-        figure.canvas.print_png(file, metadata={"Software": None})
-    return Path(path)
+        if path.suffix.lower() in (".jpg", ".jpeg"):
+            figure.canvas.print_jpg(file, pil_kwargs={"quality": 90})
+        else:
+            figure.canvas.print_png(file, metadata={"Software": None})
+    return path
