@@ -39,8 +39,9 @@ def read_points(path: str | Path, num_points: int | None = None) -> np.ndarray:
     points = raw.view(np.float32).reshape(-1, 5)
     if num_points is not None and len(points) != num_points:
         raise DataError(f"{path}: {len(points)} points, but the info file says {num_points}; the sweep was changed")
-    plausible = np.abs(points[:, :3]) < _FAR  # False for NaN as well
-    bad = len(points) - int(plausible.all(axis=1).sum())
+    if np.abs(points[:, :3]).max() < _FAR:  # the usual case, at a third of the price; False for NaN
+        return points
+    bad = int((~(np.abs(points[:, :3]) < _FAR)).any(axis=1).sum())
     if bad > _BAD_FRACTION * len(points):
         raise DataError(
             f"{path}: {bad} of {len(points)} points are not finite or beyond {_FAR:.0f} m; expected float32 metres"
@@ -100,14 +101,17 @@ class LoadSweeps(BaseTransform):
         """One sweep in the key frame's LiDAR frame, and how many of its points were not finite."""
         path = record["lidar_path"]
         points = read_points(path, record.get("num_points"))
-        keep = np.isfinite(points[:, :4]).all(axis=1)
-        bad = len(points) - int(keep.sum())
+        bad = 0
+        if not np.isfinite(points[:, :4].sum()):  # one value that is not finite makes the sum so
+            finite = np.isfinite(points[:, :4]).all(axis=1)
+            bad = len(points) - int(finite.sum())
+            points = points[finite]
         if bad and not LoadSweeps._warned:
             LoadSweeps._warned = True
             print_log(f"{path}: dropped {bad} points that are not finite (later files are not named)", "current", 30)
         if self.remove_close > 0:
-            keep &= (np.abs(points[:, :2]) >= self.remove_close).any(axis=1)
-        points = points[keep]  # a copy: read_points returns a view of the file's bytes
+            away = np.abs(points[:, 0]) >= self.remove_close
+            points = points[away | (np.abs(points[:, 1]) >= self.remove_close)]
         if "lidar2sensor" in record:
             key_to_sweep = np.asarray(record["lidar2sensor"], dtype=np.float64)
             sweep_to_key = np.linalg.inv(key_to_sweep)
