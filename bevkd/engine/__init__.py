@@ -1,5 +1,7 @@
 """Running a config: reading it, training, checkpoints, resuming, testing."""
 
+import warnings
+
 from bevkd.engine.config import load_config
 from bevkd.engine.runner import BEVRunner, build_runner
 
@@ -10,12 +12,14 @@ def register_all() -> None:
     The imports stand here and not at the top because engine lies below evaluation in the import order, and because
     they bring mmdet3d along, which takes seconds.
     """
-    import mmdet3d.models  # noqa: F401
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # spconv and mmdet greet current torch with a page of deprecations
+        import mmdet3d.models
 
-    import bevkd.datasets
-    import bevkd.detectors
-    import bevkd.distill
-    import bevkd.evaluation  # noqa: F401
+        import bevkd.datasets
+        import bevkd.detectors
+        import bevkd.distill
+        import bevkd.evaluation  # noqa: F401
 
 
 __all__ = ["BEVRunner", "build_runner", "load_config", "register_all"]
