@@ -9,6 +9,7 @@ from typing import Any
 from mmdet3d.registry import MODELS
 from mmengine.config import Config
 from mmengine.hub import get_config
+from mmengine.registry import DefaultScope
 from torch import nn
 
 from bevkd.errors import ConfigError
@@ -42,7 +43,10 @@ def read_model_config(source: Any, field: str) -> Any:
 def build_model(source: Any, field: str) -> nn.Module:
     """The module of :func:`read_model_config`, built when it is a config."""
     config = read_model_config(source, field)
-    return config if isinstance(config, nn.Module) else MODELS.build(config)
+    if isinstance(config, nn.Module):
+        return config
+    with DefaultScope.overwrite_default_scope("mmdet3d"):  # where mmdet3d's models expect to find their parts
+        return MODELS.build(config)
 
 
 def grid_of(model: nn.Module, config: Any, who: str) -> BEVGrid | None:
