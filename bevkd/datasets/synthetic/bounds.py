@@ -35,7 +35,7 @@ def camera_bounds(sensor_from_unit, focal, cu, cv, rows, columns, reach):
                 # bit 3 stands for the corner itself, 0..2 for the three edges that leave it
                 b = a if bit == 3 else a ^ (1 << bit)
                 za, zb = p[a, 2], p[b, 2]
-                if za < CLIP and zb < CLIP or (za >= CLIP and bit < 3):
+                if (za < CLIP and zb < CLIP) or (za >= CLIP and bit < 3):
                     continue
                 f = 0.0 if bit == 3 else (CLIP - za) / (zb - za)
                 z = max(za + f * (zb - za), CLIP)

@@ -40,8 +40,9 @@ class Recipe:
     def __post_init__(self) -> None:
         height, width = self.image_size
         if min(height, width) < 64 or height % MULTIPLE or width % MULTIPLE:
-            raise DataError(f"image_size is {height}x{width}, expected height and width of at least 64, "
-                            f"multiples of {MULTIPLE}")
+            raise DataError(
+                f"image_size is {height}x{width}, expected height and width of at least 64, multiples of {MULTIPLE}"
+            )
         if self.frames < 2:
             raise DataError(f"frames is {self.frames}, expected at least 2 (velocities need two key frames)")
         if not 0 <= self.sweeps <= 9:
@@ -70,9 +71,20 @@ def scene_names(scenes: int | list[str] | tuple[str, ...] | None) -> tuple[str, 
     return tuple(scenes)
 
 
-def create(root: str | Path, *, seed: int = 0, frames: int = 20, sweeps: int = 0, image_size: tuple[int, int] = (256, 704),
-           scenes: int | list[str] | None = None, workers: int = 2, version: str = "v1.0-mini", azimuths: int = AZIMUTHS,
-           overwrite: bool = False, progress: bool = True) -> Path:
+def create(
+    root: str | Path,
+    *,
+    seed: int = 0,
+    frames: int = 20,
+    sweeps: int = 0,
+    image_size: tuple[int, int] = (256, 704),
+    scenes: int | list[str] | None = None,
+    workers: int = 2,
+    version: str = "v1.0-mini",
+    azimuths: int = AZIMUTHS,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Path:
     """Make a synthetic world and write it to ``root`` as a genuine nuScenes folder.
 
     Args:
@@ -140,11 +152,22 @@ def publish(building: Path, root: Path, overwrite: bool) -> None:
 
 def write_set(folder: Path, recipe: Recipe, workers: int, progress: bool) -> None:
     """Write every file of the set into ``folder``."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("ETA"),
-               TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    )
     with ThreadPoolExecutor(workers) as pool, Progress(*columns, disable=not progress) as bar:
-        scenes = list(bar.track(pool.map(lambda name: build_scene(recipe, name), recipe.scenes), len(recipe.scenes),
-                                description="streets"))
+        scenes = list(
+            bar.track(
+                pool.map(lambda name: build_scene(recipe, name), recipe.scenes),
+                len(recipe.scenes),
+                description="streets",
+            )
+        )
         for mount in scenes[0].mounts:
             (folder / "samples" / mount.channel).mkdir(parents=True)
         (folder / "sweeps" / scenes[0].mounts[0].channel).mkdir(parents=True)

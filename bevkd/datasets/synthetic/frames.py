@@ -15,7 +15,7 @@ from bevkd.datasets.synthetic.world import World
 
 SWEEP_PERIOD_US = 50_000
 KEY_PERIOD_US = round(KEY_PERIOD * 1e6)
-ANNOTATED = 60.0  # metres from the ego vehicle within which objects are annotated
+ANNOTATED = 56.0  # metres from the ego vehicle within which objects are annotated
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,10 @@ class Annotations:
     annotated: np.ndarray  # bool
 
 
-def record_frame(scene: Scene, frame: int, root: Path, image_size: tuple[int, int], azimuths: int, seed: int) -> Annotations:
-    """Write all readings of key frame ``frame`` (and the sweeps before it) under ``root`` and measure its annotations."""
+def record_frame(
+    scene: Scene, frame: int, root: Path, image_size: tuple[int, int], azimuths: int, seed: int
+) -> Annotations:
+    """Write the readings of key frame ``frame`` and the sweeps before it under ``root``; measure its annotations."""
     world, time = scene.world, frame * KEY_PERIOD
     rays = lidar_rays(azimuths)
     laser = scene.mounts[0]
@@ -87,7 +89,9 @@ def record_frame(scene: Scene, frame: int, root: Path, image_size: tuple[int, in
         seen += cameras.visible_pixels(world, view_camera, solid)
     inside = count_points(view.world_from_sensor, points, poses, world.sizes[: len(poses)])
     near = np.hypot(*(poses[:, :2] - center).T) < ANNOTATED
-    return Annotations(poses, world.speeds(time), inside, seen / np.maximum(outline, 1), near & ((inside > 0) | (seen > 0)))
+    return Annotations(
+        poses, world.speeds(time), inside, seen / np.maximum(outline, 1), near & ((inside > 0) | (seen > 0))
+    )
 
 
 def count_points(world_from_sensor: np.ndarray, points: np.ndarray, poses: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -34,10 +34,22 @@ def barrier(size: tuple, rng: np.random.Generator) -> Body:
     color = ORANGE if style == "plastic" else (0.6, 0.6, 0.58)
     if style == "plastic" and rng.random() < 0.4:
         color = (0.9, 0.9, 0.88)
-    body.box((0, 0, 0.15 * h), (l, w, 0.3 * h), color, "plastic" if style == "plastic" else "concrete", GRIME,
-             (0.25, 0.25, 0.0))
-    body.box((0, 0, 0.65 * h), (l * 0.6, w * 0.98, 0.7 * h), color, "plastic" if style == "plastic" else "concrete",
-             STRIPES if style == "plastic" else GRIME, (0.3, 0.3, 0.02))
+    body.box(
+        (0, 0, 0.15 * h),
+        (l, w, 0.3 * h),
+        color,
+        "plastic" if style == "plastic" else "concrete",
+        GRIME,
+        (0.25, 0.25, 0.0),
+    )
+    body.box(
+        (0, 0, 0.65 * h),
+        (l * 0.6, w * 0.98, 0.7 * h),
+        color,
+        "plastic" if style == "plastic" else "concrete",
+        STRIPES if style == "plastic" else GRIME,
+        (0.3, 0.3, 0.02),
+    )
     return body
 
 
@@ -75,6 +87,11 @@ def pole(size: tuple, rng: np.random.Generator) -> Body:
         body.box((0, 0.25, 3.2), (0.3, 0.3, 0.9), (0.05, 0.05, 0.05), "plastic")
         body.box((-0.16, 0.25, 3.5), (0.02, 0.18, 0.18), (0.95, 0.1, 0.05), "plastic")
     else:
-        body.box((-0.1, 0, 2.5), (0.04, 0.7, 0.7), pick(rng, ((0.1, 0.3, 0.7), (0.8, 0.1, 0.1), (0.9, 0.8, 0.1))),
-                 "reflector", PLAIN)
+        body.box(
+            (-0.1, 0, 2.5),
+            (0.04, 0.7, 0.7),
+            pick(rng, ((0.1, 0.3, 0.7), (0.8, 0.1, 0.1), (0.9, 0.8, 0.1))),
+            "reflector",
+            PLAIN,
+        )
     return body

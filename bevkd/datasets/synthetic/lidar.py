@@ -19,19 +19,32 @@ GROUND_MISS = 0.02
 def trace(world: World, view: View, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Range [32, A] metres (inf = no hit) and solid [32, A] (row of ``view``; -2 ground, -1 nothing)."""
     shape = rays.shape[:2]
-    rects, nearest = lidar_bounds(view.sensor_from_unit, FIRST_AZIMUTH, shape[1], ELEVATIONS[0],
-                                  ELEVATIONS[1] - ELEVATIONS[0], BEAMS, REACH)
+    rects, nearest = lidar_bounds(
+        view.sensor_from_unit, FIRST_AZIMUTH, shape[1], ELEVATIONS[0], ELEVATIONS[1] - ELEVATIONS[0], BEAMS, REACH
+    )
     depth, solid = np.full(shape, np.inf, np.float32), np.full(shape, -1, np.int32)
     table = world.solids
-    cast(rays, view.unit_from_sensor, table.kind[view.rows], table.taper[view.rows], table.owner[view.rows], rects,
-         nearest, 0, depth, solid, np.full(shape, -1, np.int32), np.zeros(len(world.sizes), np.int64))
+    cast(
+        rays,
+        view.unit_from_sensor,
+        table.kind[view.rows],
+        table.taper[view.rows],
+        table.owner[view.rows],
+        rects,
+        nearest,
+        0,
+        depth,
+        solid,
+        np.full(shape, -1, np.int32),
+        np.zeros(len(world.sizes), np.int64),
+    )
     ground = world.ground
     cast_ground(rays, view.world_from_sensor, ground.heights, ground.origin, HEIGHT_CELL, REACH, depth, solid)
     return depth, solid
 
 
 def sweep(world: World, view: View, rays: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Points [N, 5] float32 (x, y, z, intensity 0..255, ring) in the LiDAR frame, and the body of each ([N]; -1 ground).
+    """Points [N, 5] float32 (x, y, z, intensity 0..255, ring) in the LiDAR frame; body of each ([N], -1 ground).
 
     All rays are cast from one place at one instant: points need no correction for motion during the turn.
     Order is firing order: azimuth step after azimuth step, beams from the lowest up.

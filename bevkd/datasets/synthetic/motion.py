@@ -51,8 +51,13 @@ def rectangle(pose: np.ndarray, size: tuple | np.ndarray, margin: float = 0.0) -
     half = np.asarray(size)[..., None, :2] / 2 + margin
     local = half * np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]])
     c, s = np.cos(pose[..., 2:3]), np.sin(pose[..., 2:3])
-    return np.stack([pose[..., 0:1] + c * local[..., 0] - s * local[..., 1],
-                     pose[..., 1:2] + s * local[..., 0] + c * local[..., 1]], axis=-1)
+    return np.stack(
+        [
+            pose[..., 0:1] + c * local[..., 0] - s * local[..., 1],
+            pose[..., 1:2] + s * local[..., 0] + c * local[..., 1],
+        ],
+        axis=-1,
+    )
 
 
 def rectangles_touch(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -6,8 +6,15 @@ from bevkd.datasets.synthetic.solids import Body
 from bevkd.datasets.synthetic.vehicles import BLACK, CHROME, HEAD, TAIL, pick
 
 SKIN = ((0.75, 0.55, 0.42), (0.5, 0.35, 0.25), (0.85, 0.68, 0.55))
-SHIRTS = ((0.7, 0.15, 0.15), (0.15, 0.25, 0.55), (0.85, 0.85, 0.8), (0.15, 0.15, 0.16), (0.2, 0.45, 0.25),
-          (0.75, 0.6, 0.2), (0.5, 0.3, 0.5))
+SHIRTS = (
+    (0.7, 0.15, 0.15),
+    (0.15, 0.25, 0.55),
+    (0.85, 0.85, 0.8),
+    (0.15, 0.15, 0.16),
+    (0.2, 0.45, 0.25),
+    (0.75, 0.6, 0.2),
+    (0.5, 0.3, 0.5),
+)
 TROUSERS = ((0.12, 0.14, 0.25), (0.1, 0.1, 0.1), (0.45, 0.38, 0.28), (0.3, 0.32, 0.35))
 VEST = ((0.95, 0.45, 0.05), (0.75, 0.9, 0.1))
 
@@ -29,7 +36,7 @@ def pedestrian(size: tuple, rng: np.random.Generator, worker: bool = False) -> B
     if worker:
         body.sphere((0, 0, 0.945 * h), (0.28, 0.24, 0.11 * h), (0.95, 0.85, 0.1), "plastic")
     elif rng.random() < 0.4:
-        body.box((-0.24 * w - 0.06, 0, 0.68 * h), (0.16, 0.3, 0.24 * h), pick(rng, SHIRTS), "cloth")
+        body.box((-l / 2 + 0.08, 0, 0.68 * h), (0.16, min(0.3, 0.5 * w), 0.24 * h), pick(rng, SHIRTS), "cloth")
     return body
 
 
@@ -40,9 +47,21 @@ def add_rider(body: Body, seat: float, rng: np.random.Generator) -> None:
     trunk = h - seat - 0.24
     for side in (-1, 1):
         body.box((0.1, side * 0.15, seat - 0.16), (0.42, 0.12, 0.16), pick(rng, TROUSERS), "cloth", pitch=-0.4)
-        body.box((0.3, side * 0.2, seat + 0.6 * trunk), (0.5, 0.08, 0.09), shirt, "cloth", pitch=-0.35)
-    body.box((0.02, 0, seat + trunk / 2), (0.28, min(0.42, 0.8 * body.size[1]), trunk), shirt, "cloth", pitch=0.0,
-             taper=(0.0, 0.0, 0.1))
+        body.box(
+            (0.3, side * min(0.2, body.size[1] / 2 - 0.05), seat + 0.6 * trunk),
+            (0.5, 0.08, 0.09),
+            shirt,
+            "cloth",
+            pitch=-0.35,
+        )
+    body.box(
+        (0.02, 0, seat + trunk / 2),
+        (0.28, min(0.42, 0.8 * body.size[1]), trunk),
+        shirt,
+        "cloth",
+        pitch=0.0,
+        taper=(0.0, 0.0, 0.1),
+    )
     body.sphere((0.1, 0, h - 0.125), (0.24, 0.21, 0.25), pick(rng, SKIN + SHIRTS), "plastic")
 
 

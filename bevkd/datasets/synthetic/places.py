@@ -2,10 +2,19 @@
 
 import numpy as np
 
-from bevkd.datasets.synthetic.streets import VERGE
+from bevkd.datasets.synthetic.streets import CELL, VERGE
 from bevkd.datasets.synthetic.world import World
 
-TRAIN_SCENES = ("scene-0061", "scene-0553", "scene-0655", "scene-0757", "scene-0796", "scene-1077", "scene-1094", "scene-1100")
+TRAIN_SCENES = (
+    "scene-0061",
+    "scene-0553",
+    "scene-0655",
+    "scene-0757",
+    "scene-0796",
+    "scene-1077",
+    "scene-1094",
+    "scene-1100",
+)
 VAL_SCENES = ("scene-0103", "scene-0916")
 # scene: location, side traffic keeps to (+1 right, -1 left), kind of street, tone of the weather
 SCENES = {
@@ -20,7 +29,6 @@ SCENES = {
     "scene-1094": ("singapore-hollandvillage", -1, "straight", "overcast"),
     "scene-1100": ("singapore-hollandvillage", -1, "crossing", "golden"),
 }
-MASK_CELL = 0.1  # metres per pixel of a map mask, as the devkit expects
 MARGIN = 40.0  # metres between scenes on a map
 
 
@@ -28,21 +36,19 @@ def lay_out(worlds: list[World]) -> tuple[dict[str, np.ndarray], dict[str, np.nd
     """Put scenes side by side on the map of their location.
 
     Returns each scene's offset [2] (global x, y = world x, y + offset) and each location's mask, uint8 [rows, columns],
-    255 on roads and pavements, top row = largest y, ``MASK_CELL`` metres per pixel.
+    255 on roads and pavements, top row = largest y, ``CELL`` metres per pixel.
     """
     offsets, masks = {}, {}
     for location in dict.fromkeys(SCENES[world.name][0] for world in worlds):
         here = [world for world in worlds if SCENES[world.name][0] == location]
         extents = [np.array(world.ground.surface.shape)[::-1] for world in here]  # cells in x, y
-        gap = round(MARGIN / MASK_CELL)
-        scale = 2  # surface cells are two mask pixels wide
-        width = max(extent[0] for extent in extents) * scale + 2 * gap
-        height = sum(extent[1] * scale for extent in extents) + gap * (len(here) + 1)
+        gap = round(MARGIN / CELL)
+        width = max(extent[0] for extent in extents) + 2 * gap
+        height = sum(extent[1] for extent in extents) + gap * (len(here) + 1)
         mask, row = np.zeros((height, width), np.uint8), gap
         for world, extent in zip(here, extents):
-            drawn = np.kron(world.ground.surface != VERGE, np.ones((scale, scale), bool))
-            mask[row : row + drawn.shape[0], gap : gap + drawn.shape[1]] = 255 * drawn
-            offsets[world.name] = np.array([gap, row]) * MASK_CELL - world.ground.origin
-            row += extent[1] * scale + gap
+            mask[row : row + extent[1], gap : gap + extent[0]] = 255 * (world.ground.surface != VERGE)
+            offsets[world.name] = np.array([gap, row]) * CELL - world.ground.origin
+            row += extent[1] + gap
         masks[location] = mask[::-1]
     return offsets, masks

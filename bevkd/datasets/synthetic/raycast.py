@@ -19,7 +19,7 @@ INF = np.inf
 
 @njit(cache=True, nogil=True, inline="always")
 def _clip(t0, t1, room, rate):
-    """Keep the part of [t0, t1] where a value that starts ``room`` below its bound and grows at ``rate`` stays below."""
+    """Keep the part of [t0, t1] in which a value stays below its bound: now ``room`` below, growing at ``rate``."""
     if rate > 0.0:
         return t0, min(t1, room / rate)
     if rate < 0.0:
@@ -75,7 +75,8 @@ def cast(directions, unit_from_sensor, kind, taper, owner, rects, nearest, count
     directions [R, C, 3] float32; unit_from_sensor [S, 3, 4]; kind, owner [S]; taper [S, 3]; rects [S, 4] int (row0,
     row1, col0, col1; a column past C wraps round); nearest [S] a lower bound of t. Filled in place: depth [R, C]
     float32 (inf = nothing), solid [R, C] int32 (-1 = nothing), outline [bodies] int64: how many rays each body would
-    meet if it stood alone, for bodies below ``counted``. stamp [R, C] int32 is scratch, -1 at the start; solids of one body must be consecutive.
+    meet if it stood alone, for bodies below ``counted``. stamp [R, C] int32 is scratch, -1 at the start; the solids
+    of one body must be consecutive.
     """
     columns = directions.shape[1]
     o = np.empty(3)

@@ -21,8 +21,10 @@ class Scenery:
         x, y, heading = (float(value) for value in road.pose(s, d))
         footprint = size if trunk is None else (trunk, trunk)
         corners = rectangle(np.array([x, y, heading + turn]), footprint)
-        across = (corners[:, None] * np.linspace(0, 1, 12)[:, None] + np.roll(corners, 1, 0)[:, None]
-                  * np.linspace(1, 0, 12)[:, None]).reshape(-1, 2)
+        across = (
+            corners[:, None] * np.linspace(0, 1, 12)[:, None]
+            + np.roll(corners, 1, 0)[:, None] * np.linspace(1, 0, 12)[:, None]
+        ).reshape(-1, 2)
         kinds = self.ground.kind(across[:, 0], across[:, 1])
         if (kinds != VERGE).any() if trunk is None else (kinds == ROAD).any():
             return False

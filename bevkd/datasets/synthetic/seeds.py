@@ -1,4 +1,4 @@
-"""Every random stream and every token comes from the seed and a list of names, never from global state or order of work."""
+"""Every random stream and every token comes from the seed and a list of names, never from global state."""
 
 import hashlib
 

@@ -75,7 +75,7 @@ def paint_solid(texture, p, half, n, salt, rgb):
         cell, floor = run / 2.9, up / 3.1
         cu, cv = cell - math.floor(cell), floor - math.floor(floor)
         if 0.22 < cu < 0.78 and 0.3 < cv < 0.82:
-            lit = hashed(int(math.floor(cell)), int(math.floor(floor)), salt)
+            lit = hashed(math.floor(cell), math.floor(floor), salt)
             shade = 0.12 + 0.25 * lit * lit
             rgb[0], rgb[1], rgb[2] = shade, shade * 1.1, shade * 1.25
         else:
@@ -117,7 +117,7 @@ def _scale(rgb, f):
 @njit(cache=True, nogil=True)
 def paint_ground(kind, x, y, salt, rgb):
     """Colour of the ground at world (x, y) into rgb [3]: asphalt, slabs, paint or grass, each with its grain."""
-    grain = hashed(int(math.floor(x * 12)), int(math.floor(y * 12)), salt)
+    grain = hashed(math.floor(x * 12), math.floor(y * 12), salt)
     patch = smooth_noise(x * 0.35, y * 0.35, salt)
     if kind == ROAD:
         g = 0.2 + 0.07 * patch + 0.05 * grain
@@ -128,7 +128,7 @@ def paint_ground(kind, x, y, salt, rgb):
         if u - math.floor(u) < 0.04 or v - math.floor(v) < 0.04:
             g *= 0.75
         rgb[0], rgb[1], rgb[2] = g * 1.02, g, g * 0.96
-    elif kind == WHITE or kind == YELLOW:
+    elif kind in (WHITE, YELLOW):
         g = 0.66 + 0.16 * grain - 0.12 * patch
         rgb[0], rgb[1], rgb[2] = g, (g if kind == WHITE else g * 0.72), (g if kind == WHITE else 0.14)
     else:
@@ -147,8 +147,28 @@ def _sky(dx, dy, dz, light, sun_cos, rgb):
 
 
 @njit(cache=True, nogil=True)
-def shade_pixels(rays, depth, solid, unit_from_sensor, kind, taper, half, color, texture, gloss, owner, world, sun, light,
-           surface, surface_origin, shadow, shadow_origin, salt, image):
+def shade_pixels(
+    rays,
+    depth,
+    solid,
+    unit_from_sensor,
+    kind,
+    taper,
+    half,
+    color,
+    texture,
+    gloss,
+    owner,
+    world,
+    sun,
+    light,
+    surface,
+    surface_origin,
+    shadow,
+    shadow_origin,
+    salt,
+    image,
+):
     rgb, p, n, normal = np.empty(3), np.empty(3), np.empty(3), np.empty(3)
     haze, exposure, noise = light[4, 0], light[4, 1], light[4, 2]
     for row in range(depth.shape[0]):

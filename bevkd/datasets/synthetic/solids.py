@@ -61,14 +61,32 @@ class Body:
         self.materials.append(MATERIAL_NAMES.index(material))
         self.textures.append(texture)
 
-    def box(self, center: Vector, size: Vector, color: Vector, material: str = "paint", texture: int = PLAIN,
-            taper: Vector = (0.0, 0.0, 0.0), pitch: float = 0.0, yaw: float = 0.0) -> None:
+    def box(
+        self,
+        center: Vector,
+        size: Vector,
+        color: Vector,
+        material: str = "paint",
+        texture: int = PLAIN,
+        taper: Vector = (0.0, 0.0, 0.0),
+        pitch: float = 0.0,
+        yaw: float = 0.0,
+    ) -> None:
         """Box of full ``size``; ``taper`` (front, back, side) in 0..1; ``pitch`` lifts the +x end, radians."""
         half = (size[0] / 2, size[1] / 2, size[2] / 2)
         self._add(BOX, center, half, turn(yaw) @ lift(pitch), taper, (color, material, texture))
 
-    def cylinder(self, center: Vector, radius: float, length: float, color: Vector, material: str = "paint",
-                 texture: int = PLAIN, taper: float = 0.0, axis: str = "z") -> None:
+    def cylinder(
+        self,
+        center: Vector,
+        radius: float,
+        length: float,
+        color: Vector,
+        material: str = "paint",
+        texture: int = PLAIN,
+        taper: float = 0.0,
+        axis: str = "z",
+    ) -> None:
         """Cylinder or frustum along ``axis`` 'x', 'y' or 'z'; ``taper`` narrows its far end."""
         # Columns are where the unit x, y and z axes go; the unit z axis is the cylinder's.
         rotation = np.roll(np.eye(3), {"x": 1, "y": 2, "z": 0}[axis], axis=0)
@@ -108,6 +126,7 @@ class SolidTable:
     @classmethod
     def of(cls, bodies: list[Body]) -> "SolidTable":
         """Flatten ``bodies`` in their order."""
+
         def gather(name: str) -> list:
             return [value for body in bodies for value in getattr(body, name)]
 

@@ -4,6 +4,7 @@ Street coordinates: s metres along the centre line, d metres to its left. The wo
 street starts near the origin; tables add the scene's place on the map (bevkd/datasets/synthetic/places.py).
 """
 
+import itertools
 from dataclasses import dataclass
 
 import cv2
@@ -12,7 +13,7 @@ import numpy as np
 LANE = 3.5
 STRIP = 3.4  # parking strip between the outer lane and the kerb
 WALK = 4.5  # pavement width
-CELL = 0.2  # metres per cell of the surface map
+CELL = 0.1  # metres per cell of the surface map, the resolution of nuScenes map masks
 HEIGHT_CELL = 2.0
 VERGE, ROAD, PAVEMENT, WHITE, YELLOW = range(5)
 
@@ -26,8 +27,16 @@ class Road:
     heading: np.ndarray
 
     @classmethod
-    def build(cls, start: float, end: float, swing: float, wave: float, origin: tuple = (0.0, 0.0),
-              heading: float = 0.0, phase: float = 0.0) -> "Road":
+    def build(
+        cls,
+        start: float,
+        end: float,
+        swing: float,
+        wave: float,
+        origin: tuple = (0.0, 0.0),
+        heading: float = 0.0,
+        phase: float = 0.0,
+    ) -> "Road":
         """Heading swings by ``swing`` radians over ``wave`` metres, so the road bends and never meets itself."""
         s = np.arange(np.floor(start), end + 1.0, 0.5)
         turn = heading + swing * (np.sin(2 * np.pi * s / wave + phase) - np.sin(phase))
@@ -102,7 +111,7 @@ def build_street(kind: str, hand: int, travel: float, rng: np.random.Generator) 
 
 @dataclass(frozen=True)
 class Ground:
-    """Surface kinds [rows = y, columns = x] uint8 per ``CELL`` and heights [.., ..] per ``HEIGHT_CELL``, from ``origin``."""
+    """Surface kinds (uint8) per ``CELL`` and heights per ``HEIGHT_CELL``; both row = y, column = x, from ``origin``."""
 
     origin: np.ndarray  # [2] world x, y of cell (0, 0)'s outer corner
     surface: np.ndarray
@@ -137,7 +146,9 @@ class _Painter:
         cells = (np.concatenate([left, right[::-1]]) - self.origin) / CELL - 0.5
         cv2.fillPoly(self.image, [np.round(cells * 16).astype(np.int32)], kind, cv2.LINE_8, 4)
 
-    def dashes(self, road: Road, s0: float, s1: float, d: float, kind: int, dash: float = 3.0, gap: float = 6.0) -> None:
+    def dashes(
+        self, road: Road, s0: float, s1: float, d: float, kind: int, dash: float = 3.0, gap: float = 6.0
+    ) -> None:
         for s in np.arange(s0, s1, dash + gap):
             self.band(road, s, min(s + dash, s1), d - 0.09, d + 0.09, kind)
 
@@ -169,11 +180,13 @@ def build_ground(street: Street, rng: np.random.Generator) -> Ground:
 def _paint_lines(painter: _Painter, street: Street) -> None:
     stops = [street.start, *[c.s for c in sorted(street.crossings, key=lambda c: c.s)], street.end]
     gap = LANE + 4.5
-    for k, (s0, s1) in enumerate(zip(stops[:-1], stops[1:])):
+    for k, (s0, s1) in enumerate(itertools.pairwise(stops)):
         s0, s1 = s0 + (gap if k else 0), s1 - (gap if k < len(stops) - 2 else 0)
         for side in (-1, 1):
             painter.band(street.road, s0, s1, side * 0.2 - 0.08, side * 0.2 + 0.08, YELLOW)
-            painter.band(street.road, s0, s1, side * LANE * street.lanes - 0.08, side * LANE * street.lanes + 0.08, WHITE)
+            painter.band(
+                street.road, s0, s1, side * LANE * street.lanes - 0.08, side * LANE * street.lanes + 0.08, WHITE
+            )
             for lane in range(1, street.lanes):
                 painter.dashes(street.road, s0, s1, side * LANE * lane, WHITE)
     for crossing in street.crossings:

@@ -42,11 +42,23 @@ def draw_weather(tone: str, rng: np.random.Generator) -> Weather:
     elevation = np.radians(rng.uniform(14, 22) if tone in ("golden", "dusk") else rng.uniform(30, 62))
     sun = np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)])
     vary = rng.uniform(0.9, 1.1, 5)
-    return Weather(tone, sun, strength * vary[0], ambient * vary[1], haze * vary[2], exposure * vary[3], noise * vary[4],
-                   np.array(top), np.array(low), np.array(tint))
+    return Weather(
+        tone,
+        sun,
+        strength * vary[0],
+        ambient * vary[1],
+        haze * vary[2],
+        exposure * vary[3],
+        noise * vary[4],
+        np.array(top),
+        np.array(low),
+        np.array(tint),
+    )
 
 
-def shadow_map(weather: Weather, center: np.ndarray, poses: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def shadow_map(
+    weather: Weather, center: np.ndarray, poses: np.ndarray, sizes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Share of light taken from the ground, uint8 [Y, X] (255 = all), and the world x, y of its first corner.
 
     poses [B, 4] and sizes [B, 3] are the boxes that throw shadows: a sun shadow, and a soft dark rim under each body.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bevkd.datasets.synthetic import scenery, streets, traffic
+from bevkd.datasets.synthetic.actors import Actor
 from bevkd.datasets.synthetic.motion import LEAD, TICK, clock
 from bevkd.datasets.synthetic.rig import rigid, tilt
 from bevkd.datasets.synthetic.seeds import stream
@@ -33,7 +34,7 @@ class World:
     street: streets.Street
     ground: streets.Ground
     weather: Weather
-    actors: list[traffic.Actor]
+    actors: list[Actor]
     solids: SolidTable
     unit_from_body: np.ndarray  # [S, 3, 4]
     sizes: np.ndarray  # [B, 3]
@@ -57,11 +58,27 @@ class World:
         everything = [actor.body for actor in actors] + bodies
         solids = SolidTable.of(everything)
         shake = stream(seed, name, "sway")
-        sway = np.stack([shake.uniform([0.002, 0.003, 0.01], [0.006, 0.010, 0.03]), shake.uniform(1.5, 4.0, 3),
-                         shake.uniform(0, 6.28, 3)])
-        return cls(name, street, ground, draw_weather(tone, stream(seed, name, "weather")), actors, solids,
-                   affine_inverse(solids.body_from_unit), np.array([body.size for body in everything]).reshape(-1, 3),
-                   np.stack([actor.track for actor in actors]), still, ego, sway)
+        sway = np.stack(
+            [
+                shake.uniform([0.002, 0.003, 0.01], [0.006, 0.010, 0.03]),
+                shake.uniform(1.5, 4.0, 3),
+                shake.uniform(0, 6.28, 3),
+            ]
+        )
+        return cls(
+            name,
+            street,
+            ground,
+            draw_weather(tone, stream(seed, name, "weather")),
+            actors,
+            solids,
+            affine_inverse(solids.body_from_unit),
+            np.array([actor.size for actor in actors] + [body.size for body in bodies]).reshape(-1, 3),
+            np.stack([actor.track for actor in actors]),
+            still,
+            ego,
+            sway,
+        )
 
     def poses(self, time: float) -> np.ndarray:
         """[B, 4] (x, y, z, yaw) of every body at ``time`` seconds since the first key frame."""
@@ -90,8 +107,12 @@ class World:
         sensor_from_body = np.linalg.inv(world_from_sensor) @ pose_matrices(poses)
         body_from_sensor = affine_inverse(sensor_from_body[:, :3])
         owner = self.solids.owner[rows]
-        return View(world_from_sensor, rows, compose(sensor_from_body[owner, :3], self.solids.body_from_unit[rows]),
-                    compose(self.unit_from_body[rows], body_from_sensor[owner]))
+        return View(
+            world_from_sensor,
+            rows,
+            compose(sensor_from_body[owner, :3], self.solids.body_from_unit[rows]),
+            compose(self.unit_from_body[rows], body_from_sensor[owner]),
+        )
 
 
 def _tick(time: float, ticks: int) -> tuple[int, float]:
