@@ -1,0 +1,173 @@
+"""The ``mmcv._ext`` provider, called through mmcv's own wrappers."""
+
+import importlib.util
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bevkd.errors import ConfigError
+from bevkd.ops import mmcv_ext
+from bevkd.ops.reference import box_iou_rotated as twin_iou
+from bevkd.ops.reference import nms as twin_nms
+from bevkd.ops.reference import points_in_boxes as twin_points
+from bevkd.ops.reference import voxelize as twin_voxelize
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = "mmdet3d::centerpoint/centerpoint_pillar02_second_secfpn_8xb4-cyclic-20e_nus-3d.py"
+
+mmcv = pytest.importorskip("mmcv")
+
+
+@pytest.fixture(scope="module")
+def ops():
+    """``mmcv.ops``; the tests of our provider are skipped where a full mmcv stands behind it."""
+    import mmcv.ops
+
+    if importlib.util.find_spec("mmcv._ext").origin != "bevkd":
+        pytest.skip("a full mmcv is installed")
+    return mmcv.ops
+
+
+def test_install_adds_one_finder_at_the_end():
+    mmcv_ext.install()
+    mmcv_ext.install()
+    ours = [finder for finder in sys.meta_path if isinstance(finder, mmcv_ext._Finder)]
+    assert len(ours) == 1
+
+
+def test_a_real_module_wins(tmp_path):
+    """A package ``mmcv`` with its own ``_ext`` is left alone; without one, ours is served."""
+    (tmp_path / "mmcv").mkdir()
+    (tmp_path / "mmcv" / "__init__.py").touch()
+    code = "import bevkd, mmcv._ext as e; print(getattr(e, 'nms', 0) == 'real')"
+    command = [sys.executable, "-c", f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; {code}"]
+    served = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    (tmp_path / "mmcv" / "_ext.py").write_text("nms = 'real'\n")
+    real = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    assert (served, real) == ("False\n", "True\n")
+
+
+def test_other_modules_are_not_served():
+    assert importlib.util.find_spec("mmcv._extra") is None
+
+
+def test_unknown_function_refuses_at_the_call_only(ops):
+    from mmcv import _ext
+
+    assert callable(_ext.roi_align_forward)
+    with pytest.raises(ConfigError, match=r"roi_align_forward is not among bevkd's ops: .* full mmcv"):
+        ops.roi_align(torch.zeros(1, 1, 4, 4), torch.zeros(1, 5), (2, 2))
+    assert not hasattr(_ext, "__path__")
+
+
+def test_hard_voxelization(ops):
+    cloud = torch.randn(400, 5)
+    size, bounds = [0.25, 0.5, 4.0], [-2.0, -2.0, -2.0, 2.0, 2.0, 2.0]
+    layer = ops.Voxelization(size, bounds, max_num_points=3, max_voxels=(60, 90))
+    for training, cap in ((True, 60), (False, 90)):  # F26: the cap follows the mode of each call
+        found = layer.train(training)(cloud)
+        for a, b in zip(found, twin_voxelize.voxelize(cloud, size, bounds, 3, cap)):
+            assert torch.equal(a, b)
+
+
+def test_dynamic_voxelization(ops):
+    cloud = torch.randn(100, 4)
+    size, bounds = [0.25, 0.5, 4.0], [-2.0, -2.0, -2.0, 2.0, 2.0, 2.0]
+    found = ops.Voxelization(size, bounds, max_num_points=-1)(cloud)
+    assert torch.equal(found, twin_voxelize.voxelize_dynamic(cloud, size, bounds))
+
+
+@pytest.mark.parametrize("clockwise", [True, False])
+@pytest.mark.parametrize("mode", ["iou", "iof"])
+def test_box_iou_rotated(ops, mode, clockwise):
+    torch.manual_seed(0)
+    a, b = (torch.rand(n, 5) * torch.tensor([4, 4, 3, 2, 7.0]) + 0.1 for n in (7, 5))
+    found = ops.box_iou_rotated(a, b, mode=mode, clockwise=clockwise)
+    turn = torch.tensor([1, 1, 1, 1, 1 if clockwise else -1])
+    torch.testing.assert_close(found, twin_iou.box_iou_rotated(a * turn, b * turn, over_first=mode == "iof"))
+    aligned = ops.box_iou_rotated(a[:5], b, mode=mode, aligned=True, clockwise=clockwise)
+    torch.testing.assert_close(aligned, found[:5].diagonal())
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_nms_rotated(ops, labelled):
+    torch.manual_seed(1)
+    boxes = torch.rand(60, 5) * torch.tensor([8, 8, 4, 2, 7.0]) + 0.1
+    scores, labels = torch.rand(60), torch.randint(0, 2, (60,)) if labelled else None
+    dets, keep = ops.nms_rotated(boxes, scores, 0.2, labels)
+    assert torch.equal(keep, twin_nms.nms_rotated(boxes, scores, 0.2, labels))
+    assert torch.equal(dets, torch.cat((boxes[keep], scores[keep, None]), 1))
+
+
+def test_nms_and_batched_nms(ops):
+    torch.manual_seed(2)
+    corner = torch.rand(50, 2) * 10
+    boxes, scores = torch.cat((corner, corner + torch.rand(50, 2) * 5), 1), torch.rand(50)
+    _, keep = ops.nms(boxes, scores, 0.3)
+    assert torch.equal(keep, twin_nms.nms(boxes, scores, 0.3))
+    classes = torch.randint(0, 3, (50,))
+    _, keep = ops.batched_nms(boxes, scores, classes, {"type": "nms", "iou_threshold": 0.3})
+    apart = boxes + classes[:, None] * 100
+    assert torch.equal(keep, twin_nms.nms(apart, scores, 0.3))
+
+
+def test_points_in_boxes_cpu(ops):
+    torch.manual_seed(3)
+    points, boxes = torch.randn(2, 90, 3) * 2, torch.rand(2, 6, 7) * 3
+    found = ops.points_in_boxes_cpu(points, boxes)
+    assert found.shape == (2, 90, 6)
+    for batch in range(2):
+        assert torch.equal(found[batch].T.bool(), twin_points.points_in_boxes(points[batch], boxes[batch]))
+    assert ops.points_in_boxes_cpu(
+        torch.tensor([[[0, 0, 1.4]]]), torch.tensor([[[0, 0, 0, 4, 2, 1.5, math.pi]]])
+    ).item()
+
+
+def _centerpoint():
+    from mmengine.hub import get_config
+    from mmengine.registry import init_default_scope
+
+    init_default_scope("mmdet3d")
+    import mmdet3d.models  # noqa: F401
+    from mmdet3d.registry import MODELS
+
+    torch.manual_seed(0)
+    return MODELS.build(get_config(CONFIG).model)
+
+
+def _batch(count: int = 4000) -> dict:
+    from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
+    from mmengine.structures import InstanceData
+
+    boxes = torch.tensor([[10, 5, -1, 4, 2, 1.5, 0.3, 1, 0], [-20, 3, -1, 0.7, 0.7, 1.7, 1, 0, 0]])
+    sample = Det3DDataSample(metainfo={"box_type_3d": LiDARInstance3DBoxes})
+    sample.gt_instances_3d = InstanceData(
+        bboxes_3d=LiDARInstance3DBoxes(boxes, box_dim=9), labels_3d=torch.tensor([0, 7])
+    )
+    points = (torch.rand(count, 5) - 0.5) * torch.tensor([100, 100, 6, 1, 1.0])
+    return {"inputs": {"points": [points]}, "data_samples": [sample]}
+
+
+@pytest.mark.slow
+def test_centerpoint_of_mmdet3d_trains_a_step_and_predicts(ops):
+    """The pillar config in mmdet3d's own wheel, on CPU with mmcv-lite: voxelization and rotated NMS are ours."""
+    model = _centerpoint()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
+    losses = model(**model.data_preprocessor(_batch(), True), mode="loss")
+    total, _ = model.parse_losses(losses)
+    assert total.isfinite()
+    total.backward()
+    before = model.pts_voxel_encoder.pfn_layers[0].linear.weight.clone()
+    optimizer.step()
+    assert not torch.equal(before, model.pts_voxel_encoder.pfn_layers[0].linear.weight)
+    model.eval()
+    with torch.no_grad():
+        (result,) = model(**model.data_preprocessor(_batch(), False), mode="predict")
+    found = result.pred_instances_3d
+    assert found.bboxes_3d.tensor.shape == (len(found.scores_3d), 9)
+    assert len(found.scores_3d) > 0
+    assert found.bboxes_3d.tensor.isfinite().all()
