@@ -6,7 +6,10 @@ Example:
 
 import argparse
 import json
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bevkd.errors import run_tool
 
@@ -23,13 +26,13 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from bevkd.evaluation.nuscenes import evaluate, score_table, write_json
+    from bevkd.evaluation.nuscenes import evaluate, score_table, without_nan, write_json
 
     scores = evaluate(args.result, args.data_root, args.version, args.output_dir, args.eval_set)
     if args.output_dir is not None:
-        write_json(scores, args.output_dir / "scores.json")
+        write_json(without_nan(scores), args.output_dir / "scores.json")
     print(score_table(scores))
-    print(json.dumps(scores))
+    print(json.dumps(without_nan(scores)))
 
 
 if __name__ == "__main__":

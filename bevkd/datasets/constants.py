@@ -9,4 +9,4 @@ CLASSES = (
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT")
 """Camera names in mmdet3d's order, which is the order of every camera dimension."""
 
-REGENERATE = "make it again with `python tools/create_data.py nuscenes`"
+REGENERATE = "make it again with `python tools/create_data.py nuscenes DATA_ROOT`"

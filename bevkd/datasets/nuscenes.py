@@ -72,8 +72,8 @@ class NuScenesBEVDataset(NuScenesDataset):
         path = Path(self.ann_file)
         if not path.is_file():
             raise DataError(
-                f"{path}: no such info file; make it with `python tools/create_data.py nuscenes` from a nuScenes "
-                "folder, or a whole synthetic one with `python tools/create_data.py synthetic`"
+                f"{path}: no such info file; make it with `python tools/create_data.py nuscenes {self.data_root}` from "
+                "the tables there, or a whole synthetic set with `python tools/create_data.py synthetic`"
             )
         infos = safe_pickle.load(path)
         validate_infos(infos, path, CAMERAS if self.modality["use_camera"] else ())

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import math
 import os
 import tempfile
 from collections.abc import Sequence
@@ -130,19 +131,32 @@ def score_table(scores: dict[str, Any]) -> str:
         "|" + "---|" * (1 + len(columns)),
     ]
     for label, row in scores["per_class"].items():
-        cells = ["-" if row[name] != row[name] else f"{row[name]:.3f}" for name in columns]
+        cells = ["-" if math.isnan(row[name]) else f"{row[name]:.3f}" for name in columns]
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
+def without_nan(scores: dict[str, Any]) -> dict[str, Any]:
+    """The scores with None for NaN, as JSON wants it."""
+    per_class = {
+        label: {name: None if math.isnan(value) else value for name, value in row.items()}
+        for label, row in scores["per_class"].items()
+    }
+    return {**scores, "per_class": per_class}
+
+
 def write_json(content: Any, path: str | Path) -> Path:
-    """Write JSON beside ``path`` and rename it into place, so that it appears whole or not at all."""
+    """Write JSON beside ``path`` and rename it into place, so that it appears whole or not at all.
+
+    Raises:
+        ValueError: a number that is not finite, which JSON cannot hold.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(content, file)
+            json.dump(content, file, allow_nan=False)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -211,7 +225,7 @@ class NuScenesBEVMetric(BaseMetric):
         if self.format_only:
             return {}
         scores = evaluate(path, self.data_root, infos["metainfo"]["version"], folder)
-        write_json(scores, folder / "scores.json")
+        write_json(without_nan(scores), folder / "scores.json")
         MMLogger.get_current_instance().info("nuScenes scores, from %s\n%s", path, score_table(scores))
         classwise = {f"AP/{label}": row["AP"] for label, row in scores["per_class"].items()}
         return {**{name: scores[name] for name in HEADLINE}, **classwise}

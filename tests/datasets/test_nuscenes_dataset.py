@@ -167,7 +167,7 @@ def test_a_pipeline_that_returns_nothing_is_an_error_and_a_bug_keeps_its_type(ti
 
 def test_missing_infos_and_filter_empty_gt(tiny_nuscenes):
     (tiny_nuscenes / "nuscenes_infos_train.pkl").unlink()
-    with pytest.raises(DataError, match=r"no such info file; make it with `python tools/create_data\.py nuscenes`"):
+    with pytest.raises(DataError, match=r"no such info file; make it with `python tools/create_data\.py nuscenes /"):
         dataset(tiny_nuscenes)
     with pytest.raises(ConfigError, match="filter_empty_gt"):
         dataset(tiny_nuscenes, "val", filter_empty_gt=True)

@@ -77,19 +77,29 @@ class Occupancy:
     def __init__(self, ticks: int) -> None:
         self.tracks = np.empty((0, ticks, 3))
         self.sizes = np.empty((0, 2))
+        self.swept = np.empty((0, 2, 2))  # lowest and highest x, y that each one ever covers
 
     def free(self, track: np.ndarray, size: tuple, margin: float) -> bool:
         """Whether ``track`` [T, 4] of ``size`` keeps ``margin`` metres from everything already here, at every tick."""
-        reach = np.hypot(*self.sizes.T) / 2 + np.hypot(size[0], size[1]) / 2 + margin
-        gap = np.hypot(self.tracks[..., 0] - track[:, 0], self.tracks[..., 1] - track[:, 1])
+        low, high = self._sweep(track, size, margin)
+        rows = np.nonzero(((self.swept[:, 0] <= high) & (self.swept[:, 1] >= low)).all(1))[0]
+        reach = np.hypot(*self.sizes[rows].T) / 2 + np.hypot(size[0], size[1]) / 2 + margin
+        other = self.tracks[rows]
+        gap = np.hypot(other[..., 0] - track[:, 0], other[..., 1] - track[:, 1])
         body, tick = np.nonzero(gap < reach[:, None])
         if not len(body):
             return True
         mine = rectangle(track[tick][:, [0, 1, 3]], size, margin)
-        theirs = rectangle(self.tracks[body, tick], self.sizes[body])
+        theirs = rectangle(other[body, tick], self.sizes[rows][body])
         return not rectangles_touch(mine, theirs).any()
 
     def add(self, track: np.ndarray, size: tuple) -> None:
         """Take the place."""
         self.tracks = np.concatenate([self.tracks, track[None][:, :, [0, 1, 3]]])
         self.sizes = np.concatenate([self.sizes, [[size[0], size[1]]]])
+        self.swept = np.concatenate([self.swept, self._sweep(track, size, 0.0)[None]])
+
+    @staticmethod
+    def _sweep(track: np.ndarray, size: tuple, margin: float) -> np.ndarray:
+        radius = np.hypot(size[0], size[1]) / 2 + margin
+        return np.stack([track[:, :2].min(0) - radius, track[:, :2].max(0) + radius])
