@@ -5,11 +5,16 @@ Use ``pip install -e . --no-build-isolation``, so that the operators are compile
 """
 
 import os
+import sys
 from pathlib import Path
 
-import torch
 from setuptools import setup
-from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
+
+try:
+    import torch
+    from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
+except ModuleNotFoundError:
+    sys.exit("bevkd compiles against the torch it will run on: install torch, then use --no-build-isolation")
 
 ROOT = Path(__file__).resolve().parent
 
