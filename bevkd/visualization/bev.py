@@ -31,6 +31,7 @@ from bevkd.visualization.style import (
     save_figure,
 )
 
+NOTHING = "#c9ced6"
 FEATURE_MAP, DISTANCE_MAP, GAIN_MAP = "viridis", "magma", "BrBG"
 PANEL, LEFT, GAP, RIGHT = 500, 96, 40, 120
 TITLE, BELOW, LEGEND = 78, 66, 60
@@ -131,7 +132,7 @@ def show_bev(
         image, cmap=colours, vmin=span[0], vmax=span[1], origin="lower", interpolation="nearest",
         extent=(*grid.x_range, *grid.y_range), aspect="equal",
     )  # fmt: skip
-    axes.set_facecolor("#c9ced6")
+    axes.set_facecolor(NOTHING)
     axes.set_xlabel(names[0], fontsize=13, color=INK, labelpad=2)
     axes.set_ylabel(names[1], fontsize=13, color=INK, labelpad=0)
     axes.tick_params(labelsize=12, colors=INK, length=4)
@@ -190,6 +191,8 @@ def draw_bev_comparison(
     if students:
         _difference_row(figure, panels[1], maps, teacher, students, grid, gt_boxes, axis_names)
     handles = [line_handle("ground truth, tick = heading", GT_COLOUR)]
+    if students and not maps[teacher].any(0).all():
+        handles.append(line_handle("teacher has no feature here", NOTHING, width=6))
     if any(len(as_boxes(found)) for found in predictions.values()):
         handles.append(line_handle("predicted", PREDICTION_COLOUR))
     add_legend(figure, handles, dark=False, centre_y_px=LEGEND / 2)

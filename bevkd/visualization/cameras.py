@@ -131,7 +131,7 @@ def _draw_boxes(
         width = float(np.clip(26 / max(depth[box], 1.0), 1.0, 2.6))
         face = clip_polygon(corners[box][list(FRONT_FACE)], *size)
         if len(face) >= 3 and not dashed:
-            axes.add_collection(PolyCollection([face], facecolor=colour, alpha=0.28, edgecolor="none"), autolim=False)
+            axes.add_collection(PolyCollection([face], facecolor=colour, alpha=0.18, edgecolor="none"), autolim=False)
         lines = LineCollection(
             list(pieces), colors=colour, linewidths=width, linestyles=(0, (3, 1.4)) if dashed else "solid",
             capstyle="butt" if dashed else "round",

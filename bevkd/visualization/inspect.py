@@ -19,7 +19,6 @@ from bevkd.structures.taps import record_taps
 
 # Taps of mmdet3d's multi-sensor detectors, CenterPoint among them, which declare none themselves.
 MMDET3D_TAPS = {"low": "pts_backbone:input", "high": "pts_neck", "head": "pts_bbox_head"}
-DISPLAY_SCALE = 0.5
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Inspection:
         scores: [P]. prediction_names: class of each.
         gt_boxes: [M, >=7]. gt_names: class of each.
         points: [N, 5] the key frame's x, y, z, intensity, ring.
-        images: one [H, W, 3] uint8 RGB image per camera at display size; empty when the data set names none.
+        images: one [H, W, 3] uint8 RGB image per camera as stored; empty when the data set names none.
         lidar2img: [N, 4, 4] to pixels of ``images``. cameras: their names.
         grid: the grid of ``high``.
         token: the sample's token.
@@ -216,18 +215,17 @@ def _points(info: Mapping) -> np.ndarray:
 
 
 def _cameras(info: Mapping, root: Path) -> tuple[list[np.ndarray], np.ndarray, list[str]]:
-    """Images at display size with their matrices: the pipeline's own are cropped and resized for the network."""
-    from bevkd.datasets.transforms.cameras import read_image, resize_matrix
+    """Whole images with their matrices: the pipeline's own are cropped and resized for the network."""
+    from bevkd.datasets.transforms.cameras import read_image
 
     images, matrices, names = [], [], []
     for name, record in (info.get("images") or {}).items():
         path = Path(record["img_path"])
         if not path.is_file():  # a LiDAR-only data set of mmdet3d leaves bare file names
             path = root / "samples" / name / path.name
-        image, factor = read_image(path, DISPLAY_SCALE)
         cam2img = np.eye(4)
-        cam2img[:3, :3] = resize_matrix(1 / factor, 1 / factor) @ np.asarray(record["cam2img"], float)[:3, :3]
-        images.append(image)
+        cam2img[:3, :3] = np.asarray(record["cam2img"], dtype=np.float64)[:3, :3]
+        images.append(read_image(path)[0])
         matrices.append(cam2img @ np.asarray(record["lidar2cam"], dtype=np.float64))
         names.append(name)
     return images, np.stack(matrices) if matrices else np.zeros((0, 4, 4)), names

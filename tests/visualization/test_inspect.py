@@ -121,14 +121,13 @@ def test_inspection_holds_the_sample_and_what_the_model_made_of_it(run):
     assert seen.points.shape == (7, 5)
 
 
-def test_images_come_at_half_size_with_matrices_that_fit(run):
+def test_images_come_whole_with_matrices_that_fit(run):
     seen = inspect_sample(*run[:2])
     assert seen.cameras == CAMERAS
-    assert [image.shape for image in seen.images] == [(32, 64, 3)] * 2
+    assert [image.shape for image in seen.images] == [(64, 128, 3)] * 2
     assert seen.images[0][5, 5, 0] < 60 < seen.images[1][5, 5, 0]  # RGB, in the order of the names
     u, v, depth, _ = seen.lidar2img[0] @ [10.0, 1.0, -2.0, 1.0]
-    # Full size: u = 64 - 100 / 10 = 54, v = 32 + 200 / 10 = 52; half: (54.5 / 2 - 0.5, 52.5 / 2 - 0.5).
-    np.testing.assert_allclose([u / depth, v / depth, depth], [26.75, 25.75, 10])
+    np.testing.assert_allclose([u / depth, v / depth, depth], [64 - 100 / 10, 32 + 200 / 10, 10])
 
 
 def test_token_picks_the_sample(run):
