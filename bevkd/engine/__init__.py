@@ -14,7 +14,7 @@ def register_all() -> None:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # spconv and mmdet greet current torch with a page of deprecations
-        import mmdet3d.models
+        import mmdet3d.models  # noqa: F401
 
         import bevkd.datasets
         import bevkd.detectors

@@ -40,6 +40,8 @@ def use_data_root(cfg: Config, root: str | Path) -> None:
             cfg[key] = _rewrite(cfg[key], old.rstrip("/") + "/", str(root) + "/")
     cfg.data_root = str(root) + "/"
     version = _version(root)
+    if version is None:
+        print_log(f"{root} has no v1.0-* tables: training works, evaluation will not", "current", logging.WARNING)
     for key in _LOADERS:
         if cfg.get(key):
             dataset = cfg[key].get("dataset")

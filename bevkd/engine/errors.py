@@ -16,6 +16,7 @@ from bevkd.errors import ConfigError, DataError, nearest
 _UNEXPECTED = re.compile(r"got an unexpected keyword argument '(\w+)'")
 _MISSING = re.compile(r"missing \d+ required (?:positional|keyword-only) arguments?: (.+)")
 _UNREGISTERED = re.compile(r"(\S+) is not in the (\S+?)::?(?:\S*:)?([\w ]+) registry")
+_NO_TABLES = "Database version not found:"  # the nuScenes devkit
 _BUILDERS = ("build_from_cfg", "build_dataloader")
 
 
@@ -42,6 +43,11 @@ def config_errors(name: str) -> Iterator[None]:
         if match is None:
             raise
         raise ConfigError(f"config {name}: {_explain_type(match, _frames(error.__traceback__))}") from error
+    except AssertionError as error:
+        if not str(error).startswith(_NO_TABLES):
+            raise
+        folder = str(error)[len(_NO_TABLES) :].strip()
+        raise DataError(f"config {name} evaluates with the tables in {folder}, which does not exist") from error
     except FileNotFoundError as error:
         if error.filename is None:
             raise

@@ -16,6 +16,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
 from mmengine.utils import apply_to
+from torch.utils.data import DataLoader
 
 from bevkd.engine import checkpoint as files
 from bevkd.engine.checkpoint_hook import AtomicCheckpointHook  # noqa: F401  (registers itself)
@@ -82,6 +83,19 @@ class BEVRunner(Runner):
             loop["type"] = ResumableEpochLoop if by_epoch else ResumableIterLoop
             self._train_dataloader = seeded_loader(self._train_dataloader)
         return super().build_train_loop(loop)
+
+    @staticmethod
+    def build_dataloader(*args: Any, **kwargs: Any) -> DataLoader:
+        """As in mmengine; the tables that data sets log about themselves go to the log file only."""
+        consoles = [h for h in MMLogger.get_current_instance().handlers if type(h) is logging.StreamHandler]
+        levels = [handler.level for handler in consoles]
+        try:
+            for handler in consoles:
+                handler.setLevel(max(handler.level, logging.WARNING))
+            return Runner.build_dataloader(*args, **kwargs)
+        finally:
+            for handler, level in zip(consoles, levels):
+                handler.setLevel(level)
 
     def train(self) -> torch.nn.Module:
         """Train, holding the work folder against a second run."""

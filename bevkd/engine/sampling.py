@@ -9,10 +9,12 @@ same for any number of workers, and a run can go on from the middle of an epoch 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from typing import Any
 
 from mmengine.config import ConfigDict
+from mmengine.logging import print_log
 from mmengine.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import BatchSampler, Dataset, Sampler
 
@@ -72,7 +74,7 @@ class SeededDataset(Dataset):
     """
 
     def __init__(self, dataset: Any) -> None:
-        self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        self.dataset = _build(dataset) if isinstance(dataset, dict) else dataset
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -89,6 +91,18 @@ class SeededDataset(Dataset):
         if name in ("dataset", "__getitems__"):
             raise AttributeError(name)
         return getattr(self.dataset, name)
+
+
+def _build(dataset: dict) -> Any:
+    """Build a data set; mmdet3d's class balancing is left out, with a warning, where some class has no sample."""
+    try:
+        return DATASETS.build(dataset)
+    except ZeroDivisionError:
+        if dataset.get("type") != "CBGSDataset":
+            raise
+        said = "CBGSDataset is left out: it balances classes, and some class has no sample in this data set"
+        print_log(said, "current", logging.WARNING)
+        return DATASETS.build(dataset["dataset"])
 
 
 def seeded_loader(loader: ConfigDict) -> ConfigDict:

@@ -36,3 +36,12 @@ def _silently(function: Callable, *args) -> None:
     os.dup2(null, 1)
     os.dup2(null, 2)
     function(*args)
+
+
+@pytest.fixture
+def said(monkeypatch) -> list[str]:
+    """What the modules say through mmengine's print_log."""
+    lines: list[str] = []
+    for module in ("data_root", "sampling"):
+        monkeypatch.setattr(f"bevkd.engine.{module}.print_log", lambda text, *args: lines.append(text))
+    return lines

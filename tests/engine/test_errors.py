@@ -65,3 +65,11 @@ def test_a_missing_file_is_named():
 def test_other_key_errors_pass():
     with pytest.raises(KeyError), config_errors("c.py"):
         {}["a"]
+
+
+def test_a_root_without_tables_is_named():
+    sentence = r"config c\.py evaluates with the tables in world/v1\.0-mini, which does not exist"
+    with pytest.raises(DataError, match=sentence), config_errors("c.py"):
+        raise AssertionError("Database version not found: world/v1.0-mini")
+    with pytest.raises(AssertionError, match="other"), config_errors("c.py"):
+        raise AssertionError("other")

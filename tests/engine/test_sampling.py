@@ -10,7 +10,7 @@ from mmengine.dataset import DefaultSampler
 
 from bevkd.engine.randomness import random_state, restore_random_state, seed_all, unchanged_randomness
 from bevkd.engine.sampling import SeededBatchSampler, SeededDataset, SeededIndex, seeded_loader
-from tests.engine.toy import ToyData, toy_loader
+from tests.engine.toy import DATASETS, ToyData, toy_loader
 
 
 def draws() -> list[float]:
@@ -90,3 +90,15 @@ def test_a_loader_with_its_own_batch_sampler_is_left_alone():
     changed = seeded_loader({**toy_loader(shuffle=True), "drop_last": True})
     assert changed["batch_sampler"] == {"type": "SeededBatchSampler", "drop_last": True}
     assert "drop_last" not in changed
+
+
+class CBGSDataset(ToyData):
+    def __init__(self, dataset: dict) -> None:
+        raise ZeroDivisionError
+
+
+def test_balancing_is_left_out_where_a_class_is_absent(said):
+    DATASETS.register_module(module=CBGSDataset, force=True)
+    data = SeededDataset({"type": "CBGSDataset", "dataset": {"type": "ToyData", "length": 5}})
+    assert type(data.dataset) is ToyData
+    assert said == ["CBGSDataset is left out: it balances classes, and some class has no sample in this data set"]
