@@ -9,8 +9,8 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from torch import nn
 
+from bevkd.engine.build import build_runner
 from bevkd.engine.checkpoint import check_sums, write_text
-from bevkd.engine.runner import build_runner
 from bevkd.errors import ConfigError
 from bevkd.structures.checkpoint import load_state_dict, load_weights
 

@@ -1,0 +1,95 @@
+"""From a config to a run: what every run has is added, what cannot work is refused before anything is built."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import os
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+from bevkd.engine.checkpoint_hook import AtomicCheckpointHook
+from bevkd.engine.errors import config_errors
+from bevkd.engine.hooks import NeutralValidationHook, NonFiniteLossHook, SummaryHook, TerminationHook
+from bevkd.engine.progress import ProgressHook
+from bevkd.engine.runner import BEVRunner
+from bevkd.errors import ConfigError
+
+_number = itertools.count()
+
+
+def build_runner(cfg: Config) -> BEVRunner:
+    """Build the run that ``cfg`` describes, for bevkd's configs and mmdet3d's alike.
+
+    Adds what every run has: TensorBoard and JSON scalars, whole checkpoints, the stop on SIGTERM and NaN, a summary.
+
+    Raises:
+        ConfigError: a wrong key or type, see :func:`~bevkd.engine.errors.config_errors`; an unwritable work_dir.
+    """
+    if cfg.get("default_scope") == "mmdet3d":
+        from bevkd.engine import register_all
+
+        register_all()
+    cfg = copy.deepcopy(cfg)
+    name = Path(cfg.filename).stem if cfg.filename else "run"
+    cfg.setdefault("work_dir", str(Path("work_dirs", name)))
+    require_writable(cfg.work_dir)
+    # mmengine keeps loggers and message hubs by name for the life of the process.
+    cfg.setdefault("experiment_name", f"{name}_{os.getpid()}_{next(_number)}")
+    _prepare_hooks(cfg)
+    _prepare_visualizer(cfg)
+    if not torch.cuda.is_available():
+        cfg.setdefault("env_cfg", {}).setdefault("dist_cfg", {})["backend"] = "gloo"
+    _refuse_amp_without_gpu(cfg)
+    with config_errors(str(cfg.filename or name)):
+        return BEVRunner.from_cfg(cfg)
+
+
+def require_writable(folder: str | Path) -> None:
+    """Refuse a work folder that cannot be written now, not after the first epoch.
+
+    Raises:
+        ConfigError: naming the folder and the reason.
+    """
+    folder = Path(folder)
+    probe = folder / f".write_test.{os.getpid()}.partial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"work_dir {folder} cannot be written: {error.strerror}; expected a writable folder"
+        ) from error
+
+
+def _prepare_hooks(cfg: Config) -> None:
+    hooks = cfg.setdefault("default_hooks", {})
+    saver = hooks.setdefault("checkpoint", {"type": "CheckpointHook", "interval": 1})
+    if saver and saver.get("type") == "CheckpointHook":
+        saver["type"] = AtomicCheckpointHook.__name__
+    present = {hook.get("type") for hook in cfg.get("custom_hooks") or [] if isinstance(hook, dict)}
+    ours = (NeutralValidationHook, NonFiniteLossHook, SummaryHook, TerminationHook, ProgressHook)
+    cfg.custom_hooks = [
+        *(cfg.get("custom_hooks") or []),
+        *({"type": h.__name__} for h in ours if h.__name__ not in present),
+    ]
+
+
+def _prepare_visualizer(cfg: Config) -> None:
+    visualizer = cfg.get("visualizer") or {"type": "Visualizer"}
+    visualizer["name"] = cfg.experiment_name
+    backends = visualizer.setdefault("vis_backends", [])
+    for kind in ("LocalVisBackend", "TensorboardVisBackend"):
+        if not any(backend.get("type") == kind for backend in backends):
+            backends.append({"type": kind})
+    cfg.visualizer = visualizer
+
+
+def _refuse_amp_without_gpu(cfg: Config) -> None:
+    if (cfg.get("optim_wrapper") or {}).get("type") == "AmpOptimWrapper" and not torch.cuda.is_available():
+        raise ConfigError(
+            "optim_wrapper.type is AmpOptimWrapper (--amp), which needs a GPU, and torch sees none; leave it out"
+        )
