@@ -76,6 +76,28 @@ def test_no_point_at_the_upper_bound_in_real_grids(size, high):
     assert cells[3, 2] in (-1, count - 1)  # (x - low) / size may round up to the whole number
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.65), (-51.2, -50.4), (1.3, 2.1)])
+def test_upper_bound_stays_outside_where_the_division_rounds_down(low, high):
+    """(0.65 - 0) / 0.05 is 12.999999 in float32, so the number of the cell alone would let 0.65 in."""
+    edge = torch.tensor([[high, 0.0, 0.0], [low, 0.0, 0.0]])
+    assert (edge[0, 0] - low) / torch.tensor(0.05) < round((high - low) / 0.05)
+    cells = voxelize_dynamic(edge, (0.05, 1.0, 1.0), (low, 0.0, 0.0, high, 1.0, 1.0))
+    assert cells.tolist() == [[-1] * 3, [0, 0, 0]]
+
+
+@pytest.mark.parametrize("size", [0.075, 0.1, 0.2, 0.3, 0.6])
+def test_cell_borders_are_divided_not_multiplied_by_a_reciprocal(size):
+    """F9: on the borders themselves the two differ, so the values here tell them apart."""
+    count = round(108 / size)
+    x = -54 + torch.arange(count, dtype=torch.float32) * torch.tensor(size)
+    offset = x - torch.tensor(-54.0)
+    divided, multiplied = (offset / torch.tensor(size)).floor(), (offset * (1 / torch.tensor(size))).floor()
+    assert not torch.equal(divided, multiplied)
+    cloud = torch.stack((x, torch.zeros(count), torch.zeros(count)), 1)
+    found = voxelize_dynamic(cloud, (size, 1.0, 1.0), (-54.0, 0.0, 0.0, 54.0, 1.0, 1.0))
+    assert torch.equal(found[:, 2].float(), divided)
+
+
 def test_negative_side_is_floored_not_truncated():
     cloud = points((-0.1, 0.0), (-0.4, 0.0))
     assert voxelize_dynamic(cloud, SIZE, RANGE).tolist() == [[-1] * 3] * 2
