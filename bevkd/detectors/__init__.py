@@ -2,7 +2,7 @@
 
 from bevkd.detectors.bev_detector import BEVDetector
 from bevkd.detectors.bev_encoder import BEVEncoder
-from bevkd.detectors.center_head import LabelOrder, build_center_head
+from bevkd.detectors.center_head import LabelOrder, SlimCenterHead, build_center_head
 from bevkd.detectors.lift_splat import LiftSplatEncoder
 from bevkd.detectors.pillar import PillarEncoder
 
@@ -12,5 +12,6 @@ __all__ = [
     "LabelOrder",
     "LiftSplatEncoder",
     "PillarEncoder",
+    "SlimCenterHead",
     "build_center_head",
 ]

@@ -113,12 +113,18 @@ class BEVDetector(Base3DDetector):
     def predict(
         self, batch_inputs_dict: Mapping, batch_data_samples: list[Det3DDataSample], **kwargs
     ) -> list[Det3DDataSample]:
-        """Data samples with ``pred_instances_3d``: boxes in the LiDAR frame, scores, labels in the order of classes."""
+        """Data samples with ``pred_instances_3d``: boxes in the LiDAR frame, scores, labels in the order of classes.
+
+        A cloud without a point in range gives no detection, whatever the head makes of an empty map.
+        """
         maps = self._maps(batch_inputs_dict, batch_data_samples)
         metas = [{"box_type_3d": LiDARInstance3DBoxes, **sample.metainfo} for sample in batch_data_samples]
         found = self.head.predict_by_feat(maps, metas)
         for instances in found:
             instances.labels_3d = self.label_order.decode(instances.labels_3d)
+        if self.lidar_encoder is not None:
+            seen = self.lidar_encoder.sees(batch_inputs_dict["points"])
+            found = [instances if sees else instances[:0] for instances, sees in zip(found, seen)]
         return self.add_pred_to_datasample(batch_data_samples, found)
 
     def _forward(

@@ -7,7 +7,7 @@ import copy
 import torch
 from mmdet3d.registry import MODELS
 from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from bevkd.detectors.build import build_part
 from bevkd.errors import ConfigError
@@ -45,15 +45,18 @@ class BEVEncoder(BaseModule):
         return high[0] if isinstance(high, (list, tuple)) else high
 
     def _dry_run(self, grid: BEVGrid, in_channels: int) -> int:
-        """Follow shapes alone through both parts, so that a wrong stride is found here and not in the first step."""
-        copies = copy.deepcopy(self.backbone).to("meta").eval(), copy.deepcopy(self.neck).to("meta").eval()
-        low = torch.empty(1, in_channels, *grid.shape, device="meta")
+        """Try both parts, so that wrong strides or channels are found here and not in the first step.
+
+        Shapes alone show what becomes of the whole grid; a few real cells show whether channels fit, which shapes
+        alone do not check for every layer.
+        """
         try:
-            high = copies[1](copies[0](low))
+            maps = self._copy("cpu")(torch.zeros(1, in_channels, 32, 32))
+            maps = self._copy("meta")(torch.empty(1, in_channels, *grid.shape, device="meta"))
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0] if str(error) else "their stages differ in number"
             raise ConfigError(f"bev_encoder's backbone and neck do not fit each other: {reason}") from error
-        maps = high if isinstance(high, (list, tuple)) else [high]
+        maps = maps if isinstance(maps, (list, tuple)) else [maps]
         if len(maps) != 1:
             raise ConfigError(f"bev_encoder.neck returns {len(maps)} maps, expected one")
         if tuple(maps[0].shape[-2:]) != grid.shape:
@@ -63,3 +66,6 @@ class BEVEncoder(BaseModule):
                 "layer_strides of the backbone and upsample_strides of the neck must cancel"
             )
         return maps[0].shape[1]
+
+    def _copy(self, device: str) -> nn.Sequential:
+        return copy.deepcopy(nn.Sequential(self.backbone, self.neck)).to(device).eval().requires_grad_(False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from mmdet3d.registry import MODELS
@@ -14,6 +14,8 @@ from bevkd.detectors.layers import conv_block
 from bevkd.errors import ConfigError, DataError
 from bevkd.ops import LiftPlan, bev_pool
 from bevkd.structures import BEVGrid
+
+UNIDISTILL_DEPTH = {"min": 2.0, "max": 58.0, "step": 0.5}
 
 
 @MODELS.register_module()
@@ -34,7 +36,7 @@ class LiftSplatEncoder(BaseModule):
         neck: config of the neck; its output number ``level`` is lifted.
         in_channels: channels of that output.
         channels: channels of a lifted feature.
-        depth: ``dict(min, max, step)`` in metres.
+        depth: ``dict(min, max, step)`` in metres; the default is UniDistill's.
         out_channels: channels after two 3x3 convolutions on the grid; None leaves the pooled sums as they are.
         z_range: (min, max) in metres; lifted points beyond it are left out.
         level: which output of the neck.
@@ -51,7 +53,7 @@ class LiftSplatEncoder(BaseModule):
         neck: dict,
         in_channels: int,
         channels: int = 64,
-        depth: dict | None = None,
+        depth: Mapping[str, float] = UNIDISTILL_DEPTH,
         out_channels: int | None = None,
         z_range: tuple[float, float] = (-5.0, 3.0),
         level: int = 0,
@@ -61,7 +63,7 @@ class LiftSplatEncoder(BaseModule):
         super().__init__(init_cfg)
         self.grid, self.z_range, self.level, self.rounding = grid, tuple(z_range), level, rounding
         self.channels, self.out_channels = channels, out_channels or channels
-        self.register_buffer("bins", depth_bins(**(depth or {"min": 2.0, "max": 58.0, "step": 0.5})), persistent=False)
+        self.register_buffer("bins", _bins(depth), persistent=False)
         self.backbone = build_part(MODELS, backbone, "camera_encoder.backbone")
         self.neck = build_part(MODELS, neck, "camera_encoder.neck")
         self.depth_net = nn.Conv2d(in_channels, len(self.bins) + channels, 1)
@@ -105,6 +107,12 @@ class LiftSplatEncoder(BaseModule):
         plan = LiftPlan.build(points, self.grid, self.z_range, rounding=self.rounding)
         self._cached = (matrices, sizes, plan)
         return plan
+
+
+def _bins(depth: Mapping[str, float]) -> Tensor:
+    if set(depth) != set(UNIDISTILL_DEPTH):
+        raise ConfigError(f"camera_encoder.depth has the keys {sorted(depth)}, expected min, max and step")
+    return depth_bins(**depth)
 
 
 def depth_bins(min: float, max: float, step: float) -> Tensor:

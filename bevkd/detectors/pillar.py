@@ -103,6 +103,11 @@ class PillarEncoder(BaseModule):
         canvas = canvas.scatter_reduce(0, index[:, None].expand_as(pillars), pillars, "amax")
         return self.stem(canvas.view(len(points), *self.shape, -1).permute(0, 3, 1, 2))
 
+    def sees(self, points: list[Tensor]) -> list[bool]:
+        """Whether each cloud has a point inside the range, i.e. anything to detect from."""
+        low, high = (self.centre.new_tensor(self.point_range[i : i + 3]) for i in (0, 3))
+        return [bool(((cloud[:, :3] >= low) & (cloud[:, :3] < high)).all(1).any()) for cloud in points]
+
     def _voxelize(self, cloud: Tensor) -> Voxels:
         if cloud.dim() != 2 or cloud.shape[1] != len(self.centre):
             raise DataError(f"points have shape {tuple(cloud.shape)}, expected [N, 5]: x, y, z, intensity, time lag")

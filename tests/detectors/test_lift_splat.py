@@ -1,0 +1,137 @@
+"""The lift-splat encoder: rays, depths and cells by hand, then random cameras, then the plan that is kept."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from detector_scenes import CAMERA, FOCAL, GRID, IMAGE, camera_matrix, ring
+from torch import nn
+
+from bevkd.detectors import LiftSplatEncoder
+from bevkd.detectors.lift_splat import depth_bins, frustum, stack_matrices
+from bevkd.errors import ConfigError, DataError
+
+STRIDE = 4
+FEATURE = (IMAGE[0] // STRIDE, IMAGE[1] // STRIDE)
+
+
+def encoder(**changes) -> LiftSplatEncoder:
+    torch.manual_seed(0)
+    config = {**copy.deepcopy(CAMERA), **changes}
+    config.pop("type")
+    return LiftSplatEncoder(GRID, **config)
+
+
+class Fixed(nn.Module):
+    """Stands for the image network: returns what it was given."""
+
+    def __init__(self, features):
+        super().__init__()
+        self.features = features
+
+    def forward(self, _images):
+        return self.features
+
+
+def test_depth_bins_are_centres():
+    assert depth_bins(1, 3, 0.5).tolist() == [1.25, 1.75, 2.25, 2.75]
+    assert len(depth_bins(2, 58, 0.5)) == 112
+
+
+@pytest.mark.parametrize("depth", [(1, 3, 0.6), (3, 1, 0.5), (1, 3, 0), (-1, 3, 0.5)])
+def test_depth_range_must_be_whole_steps(depth):
+    with pytest.raises(ConfigError, match="expected 0 <= min and a whole number of steps"):
+        depth_bins(*depth)
+
+
+def test_frustum_by_hand():
+    # A camera at the origin that looks along +y, as nuScenes' front camera does. Feature cell (row 2, column 9) covers
+    # rows 8-11 and columns 36-39, so it looks through (u, v) = (37.5, 9.5); the centre of the image is (31.5, 15.5).
+    matrices = stack_matrices([camera_matrix(math.pi / 2)[None]], 1, 1)
+    points = frustum(matrices, torch.tensor([4.0, 12.0]), IMAGE, FEATURE)
+    assert points.shape == (1, 1, 2, *FEATURE, 3)
+    expected = torch.tensor([12 * 6 / FOCAL, 12.0, 12 * 6 / FOCAL])  # 3 m right, 12 m ahead, 3 m up
+    torch.testing.assert_close(points[0, 0, 1, 2, 9], expected)
+
+
+def test_frustum_projects_back_onto_its_pixels():
+    rng = np.random.default_rng(0)
+    matrices = np.stack([camera_matrix(a, rng.normal(size=3)) for a in rng.uniform(-3, 3, 5)])
+    turn = np.eye(4)
+    turn[:3, :3] *= 1.1  # as an augmented frame has it: depth stays metric
+    matrices = matrices @ np.linalg.inv(turn)
+    bins = depth_bins(1, 61, 0.5)
+    points = frustum(stack_matrices([matrices], 1, 5), bins, IMAGE, FEATURE)[0].double()
+    homogeneous = torch.cat((points, torch.ones_like(points[..., :1])), -1)
+    pixels = torch.einsum("nij,ndhwj->ndhwi", torch.from_numpy(matrices), homogeneous)
+    depth = pixels[..., 2]
+    torch.testing.assert_close(depth, bins.double()[:, None, None].expand_as(depth), rtol=1e-6, atol=1e-5)
+    columns = (torch.arange(FEATURE[1]) + 0.5) * STRIDE - 0.5
+    torch.testing.assert_close(pixels[..., 0] / depth, columns.double().expand_as(depth), rtol=0, atol=1e-3)
+    rows = ((torch.arange(FEATURE[0]) + 0.5) * STRIDE - 0.5)[:, None]
+    torch.testing.assert_close(pixels[..., 1] / depth, rows.double().expand_as(depth), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("target", [(7.2, 1.3), (-9.6, 2.4), (1.7, 6.6), (-2.2, -5.5), (12.5, -3.5)])
+def test_a_known_point_lands_in_its_cell(target):
+    """A one-hot feature at the pixel of a 3D point, with a one-hot depth, shows up in the point's cell only."""
+    model = encoder(out_channels=None, channels=2)
+    point, matrices = np.array([*target, 0.1, 1.0]), ring()
+    projected = matrices @ point
+    u, v = projected[:, 0] / projected[:, 2], projected[:, 1] / projected[:, 2]
+    hit = (projected[:, 2] > 1) & (u >= 0) & (u < IMAGE[1] - 1) & (v >= 0) & (v < IMAGE[0] - 1)
+    camera = int(np.flatnonzero(hit)[0])
+    row, column = int((v[camera] + 0.5) // STRIDE), int((u[camera] + 0.5) // STRIDE)
+    depth = int(projected[camera, 2] - 1.0)  # bins of 1 m from 1 m on
+    # A cell of 4 pixels is wider than a cell of the grid far out: the expected cell is that of the frustum point.
+    lifted = frustum(stack_matrices([matrices], 1, 6), model.bins, IMAGE, FEATURE)[0, camera, depth, row, column]
+    assert (lifted[:2] - torch.tensor(target)).norm() < 0.5 + STRIDE / FOCAL * projected[camera, 2]
+    features = torch.zeros(6, len(model.bins) + 2, *FEATURE)
+    features[camera, depth, row, column] = 100.0
+    features[camera, -1, row, column] = 7.0
+    model.backbone, model.neck, model.depth_net = Fixed(features), nn.Identity(), nn.Identity()
+    low = model(torch.zeros(1, 6, 3, *IMAGE), [matrices])
+    assert low.shape == (1, 2, *GRID.shape)
+    x, y = lifted[:2].tolist()
+    expected = torch.zeros(2, *GRID.shape)
+    expected[1, math.floor(y + 8), math.floor(x + 16)] = 7.0
+    torch.testing.assert_close(low[0], expected)
+
+
+def test_the_plan_is_kept_while_geometry_stays():
+    model, device = encoder(), torch.device("cpu")
+    first = stack_matrices([ring(), ring()], 2, 6)
+    plan = model.plan(first, IMAGE, FEATURE, device)
+    assert model.plan(first.clone(), IMAGE, FEATURE, device) is plan
+    moved = first.clone()
+    moved[1, 3, 0, 3] += 1e-6
+    assert model.plan(moved, IMAGE, FEATURE, device) is not plan
+    assert model.plan(first[:1], IMAGE, FEATURE, device).cell.shape[0] == 1
+    assert "plan" not in "".join(model.state_dict())
+
+
+def test_every_parameter_gets_a_gradient():
+    model = encoder().train()
+    low = model(torch.randn(2, 6, 3, *IMAGE), [ring(), ring()])
+    assert low.shape == (2, 16, *GRID.shape)
+    low.square().sum().backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_refusals():
+    model = encoder()
+    images = torch.zeros(1, 6, 3, *IMAGE)
+    with pytest.raises(DataError, match=r"lidar2img"):
+        model(images, [ring(5)])
+    singular = ring()
+    singular[2, 2] = singular[2, 1]
+    with pytest.raises(DataError, match="singular or not finite"):
+        model(images, [singular])
+    with pytest.raises(DataError, match="singular or not finite"):
+        model(images, [ring() * np.nan])
+    with pytest.raises(ConfigError, match=r"camera_encoder.backbone.*'depht'.*nearest: depth"):
+        encoder(backbone={"type": "mmdet.ResNet", "depht": 18})
+    with pytest.raises(ConfigError, match=r"depth has the keys \['min', 'step', 'stop'\]"):
+        encoder(depth={"min": 1, "stop": 3, "step": 1})

@@ -1,0 +1,73 @@
+"""Every recipe builds; full-size ones are followed by shapes alone."""
+
+import ast
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet3d.registry import MODELS
+from mmengine.config import Config
+
+import bevkd.detectors  # noqa: F401  (registers the parts)
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "configs").glob("[!_]*/*.py"))
+PAIRS = [
+    ("configs/lidar/pillar_nuscenes.py", "configs/unidistill/lidar_to_camera_nuscenes.py"),
+    ("configs/synthetic/lidar_teacher.py", "configs/synthetic/unidistill_lidar_to_camera.py"),
+]
+
+
+def student(path: str):
+    """The detector of a recipe, which for a distiller is its student."""
+    model = Config.fromfile(ROOT / path).model
+    return MODELS.build(model.get("student", model))
+
+
+def meta(module):
+    module = copy.deepcopy(module).to("meta")
+    module.eval()  # mmdet's ResNet returns None from it
+    return module
+
+
+def depth(path: Path) -> int:
+    """How many files one passes from a recipe to its deepest base."""
+    tree = ast.parse(path.read_text())
+    named = [n.value for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "_base_"]
+    bases = ast.literal_eval(named[0]) if named else []
+    return max((1 + depth(path.parent / base) for base in ([bases] if isinstance(bases, str) else bases)), default=0)
+
+
+@pytest.mark.parametrize("path", RECIPES)
+def test_recipes_build_and_inherit_at_most_twice(path):
+    assert depth(ROOT / path) <= 2
+    model = student(path)
+    low = torch.empty(1, next(model.bev_encoder.backbone.parameters()).shape[1], *model.grid.shape, device="meta")
+    maps = meta(model.head)([meta(model.bev_encoder)(low)])
+    assert all(m.shape[-2:] == model.grid.shape for task in maps for m in task[0].values())
+
+
+@pytest.mark.parametrize(("teacher", "distilled"), PAIRS)
+def test_teacher_and_student_fit(teacher, distilled):
+    config = Config.fromfile(ROOT / distilled)
+    assert config.model.teacher.config == teacher
+    theirs, ours = student(teacher), student(distilled)
+    assert theirs.grid == ours.grid
+    assert theirs.lidar_encoder.out_channels == ours.camera_encoder.out_channels
+    assert theirs.bev_encoder.out_channels == ours.bev_encoder.out_channels
+    assert theirs.head.class_names == ours.head.class_names
+    loaded = [step["type"] for step in config.train_dataloader.dataset.pipeline]
+    assert loaded == ["LoadSweeps", "LoadCameras", "BEVAugment", "PackBEV"]
+    assert [s["type"] for s in config.val_dataloader.dataset.pipeline] == ["LoadCameras", "PackBEV"]
+
+
+def test_full_size_shapes():
+    camera = student("configs/camera/lift_splat_r50_nuscenes.py").camera_encoder
+    images = torch.empty(6, 3, 256, 704, device="meta")
+    features = meta(camera.neck)(meta(camera.backbone)(images))[0]
+    assert meta(camera.depth_net)(features).shape == (6, 112 + 256, 16, 44)
+    assert camera.out_channels == 256
+    lidar = student("configs/lidar/pillar_nuscenes.py").lidar_encoder
+    assert lidar.shape == (720, 720)
+    assert meta(lidar.stem)(torch.empty(1, 64, 720, 720, device="meta")).shape == (1, 256, 180, 180)
