@@ -16,6 +16,6 @@ val_dataloader = dict(
         type="NuScenesBEVDataset", data_root=data_root, ann_file="nuscenes_infos_val.pkl", test_mode=True
     ),
 )
-val_evaluator = dict(type="NuScenesBEVMetric", data_root=data_root)
+val_evaluator = dict(type="NuScenesBEVMetric", data_root=data_root, ann_file="nuscenes_infos_val.pkl")
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator
