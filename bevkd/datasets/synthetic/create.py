@@ -106,8 +106,8 @@ def create(
     if workers < 1:
         raise DataError(f"workers is {workers}, expected at least 1")
     root = Path(root).absolute()
-    check_target(root, overwrite)
     clear_leftovers(root)
+    check_target(root, overwrite)
     building = root.with_name(f".{root.name}.building-{os.getpid()}")
     try:
         building.mkdir(parents=True)
@@ -133,11 +133,26 @@ def check_target(root: Path, overwrite: bool) -> None:
 
 
 def clear_leftovers(root: Path) -> None:
-    """Remove unfinished sets that killed runs left beside ``root``."""
-    for left in root.parent.glob(f".{root.name}.building-*"):
-        number = left.name.rpartition("-")[2]
-        if number.isdigit() and not Path(f"/proc/{number}").exists():
+    """Remove what killed runs left beside ``root``; a set that one of them had only moved aside gets its name back."""
+    for left in sorted(root.parent.glob(f".{root.name}.building-*")):
+        number, _, aside = left.name.rpartition(".building-")[2].partition("-")
+        if not number.isdigit() or alive(int(number)):
+            continue
+        if aside == "old" and not root.exists():
+            left.rename(root)
+        else:
             shutil.rmtree(left, ignore_errors=True)
+
+
+def alive(process: int) -> bool:
+    """Whether a process of that number runs."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def publish(building: Path, root: Path, overwrite: bool) -> None:

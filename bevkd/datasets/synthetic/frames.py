@@ -89,9 +89,7 @@ def record_frame(
         seen += cameras.visible_pixels(world, view_camera, solid)
     inside = count_points(view.world_from_sensor, points, poses, world.sizes[: len(poses)])
     near = np.hypot(*(poses[:, :2] - center).T) < ANNOTATED
-    return Annotations(
-        poses, world.speeds(time), inside, seen / np.maximum(outline, 1), near & ((inside > 0) | (seen > 0))
-    )
+    return Annotations(poses, world.speeds(time), inside, seen / np.maximum(outline, 1), near & (inside > 0))
 
 
 def count_points(world_from_sensor: np.ndarray, points: np.ndarray, poses: np.ndarray, sizes: np.ndarray) -> np.ndarray:

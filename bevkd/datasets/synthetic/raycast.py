@@ -60,11 +60,18 @@ def hit_round(o, d, kind, shrink):
         a = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
         b = o[0] * d[0] + o[1] * d[1] + o[2] * d[2]
         c = o[0] * o[0] + o[1] * o[1] + o[2] * o[2] - 1.0
-    disc = b * b - a * c
-    if a <= 1e-12 or disc <= 0.0 or t0 >= t1:
-        return INF
-    root = math.sqrt(disc)
-    t0, t1 = max(t0, (-b - root) / a), min(t1, (-b + root) / a)
+    if abs(a) < 1e-12:
+        return INF  # exactly along the slope of a cone
+    root = math.sqrt(max(b * b - a * c, 0.0))
+    if a > 0.0:
+        if root == 0.0:
+            return INF
+        t0, t1 = max(t0, (-b - root) / a), min(t1, (-b + root) / a)
+    elif root > 0.0:  # steeper than the cone: inside it before the first or after the second crossing of its double
+        if d[2] < 0.0:
+            t0 = max(t0, (-b - root) / a)
+        else:
+            t1 = min(t1, (-b + root) / a)
     return t0 if NEAR < t0 < t1 else INF
 
 
