@@ -9,7 +9,7 @@ from mmdet3d.structures import LiDARInstance3DBoxes
 from mmengine.structures import InstanceData
 
 from bevkd.datasets.constants import CLASSES
-from bevkd.detectors import LabelOrder, SlimCenterHead, build_center_head
+from bevkd.detectors import LabelOrder, build_center_head
 from bevkd.detectors.center_head import NUSCENES_TASKS
 from bevkd.errors import ConfigError
 
@@ -109,24 +109,24 @@ def test_label_order_of_nuscenes():
 def test_label_order_refuses_other_names():
     with pytest.raises(ConfigError, match=r"model.classes has 'lorry'.*there is: car, truck"):
         LabelOrder(("car", "lorry"), [("car", "truck")])
-    with pytest.raises(ConfigError, match="truck beyond model.classes"):
+    with pytest.raises(ConfigError, match=r"truck beyond model.classes"):
         LabelOrder(("car",), [("car", "truck")])
-    with pytest.raises(ConfigError, match="car beyond model.classes"):
+    with pytest.raises(ConfigError, match=r"car beyond model.classes"):
         LabelOrder(("car",), [("car",), ("car",)])
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"bbox_coder": {"pc_range": [0, 0]}}, "head.bbox_coder sets pc_range.*comes from model.grid"),
+        ({"bbox_coder": {"pc_range": [0, 0]}}, r"head.bbox_coder sets pc_range.*comes from model.grid"),
         ({"train_cfg": {"grid_size": [1, 1, 1]}}, "head.train_cfg sets grid_size"),
         ({"test_cfg": {"voxel_size": [1, 1]}}, "head.test_cfg sets voxel_size"),
-        ({"test_cfg": {"nms_typ": "circle"}}, "head.test_cfg has the unknown key 'nms_typ'.*nearest: nms_type"),
+        ({"test_cfg": {"nms_typ": "circle"}}, r"head.test_cfg has the unknown key 'nms_typ'.*nearest: nms_type"),
         ({"test_cfg": {"nms_type": "square"}}, "nms_type is 'square', expected"),
         ({"test_cfg": {"min_radius": [1.0]}}, "min_radius has 1 numbers, expected one for each of the 6 tasks"),
         ({"in_channels": 3}, "head sets in_channels"),
-        ({"share_conv_channels": 16}, "'share_conv_channels'.*nearest: share_conv_channel"),
-        ({"type": "CentreHead"}, "head.type is 'CentreHead'.*nearest: .*CenterHead"),
+        ({"share_conv_channels": 16}, r"'share_conv_channels'.*nearest: share_conv_channel"),
+        ({"type": "CentreHead"}, r"head.type is 'CentreHead'.*nearest: .*CenterHead"),
     ],
 )
 def test_wrong_configs(changes, message):

@@ -50,7 +50,7 @@ def overfit(model: nn.Module, batch: dict, steps: int, lr: float) -> list[float]
         nn.utils.clip_grad_norm_(model.parameters(), 35)
         optimizer.step()
         cycle.step()
-        history.append(float(total))
+        history.append(float(total.detach()))
     return history
 
 
@@ -73,14 +73,14 @@ def count_found(
     for box, label in zip(boxes, labels):
         distance = (truth[:, :2] - box[:2]).norm(dim=1)
         turn = torch.rad2deg(torch.remainder(truth[:, 6] - box[6] + math.pi, 2 * math.pi) - math.pi).abs()
-        distance[~free | (classes != label) | (turn > degrees)] = math.inf
+        distance[~free | (classes != label) | (turn > degrees)] = math.inf  # yaw counts in full turns, front is front
         if len(truth) and distance.min() <= metres:
             chosen = int(distance.argmin())
             free[chosen] = False
             centres.append(float(distance[chosen]))
             yaws.append(float(turn[chosen]))
-    mean = lambda values: float(np.mean(values)) if values else math.nan  # noqa: E731
-    return Found(len(centres), len(truth), len(boxes), mean(centres), mean(yaws))
+    errors = (float(np.mean(values)) if values else math.nan for values in (centres, yaws))
+    return Found(len(centres), len(truth), len(boxes), *errors)
 
 
 def objects(info: dict, grid: BEVGrid, points: int) -> tuple[Tensor, Tensor]:
