@@ -15,30 +15,42 @@ EPILOG = """examples:
 
 def parse_args() -> argparse.Namespace:
     """The two subcommands and their flags."""
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     world = commands.add_parser(
-        "synthetic", help="write a synthetic v1.0-mini data set",
+        "synthetic",
+        help="write a synthetic v1.0-mini data set",
         description="Write a synthetic world as a genuine nuScenes folder: the same seed gives the same bytes.",
         epilog="example: python tools/create_data.py synthetic data/synthetic --frames 16 --image-size 128 352",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     world.add_argument("root", type=Path, help="folder to create")
     world.add_argument("--seed", type=int, default=0, help="same seed, same bytes")
     world.add_argument("--frames", type=int, default=20, help="key frames a scene, two a second")
     world.add_argument("--sweeps", type=int, default=0, help="LiDAR sweeps before each key frame, 50 ms apart (0 to 9)")
-    world.add_argument("--image-size", type=int, nargs=2, default=(256, 704), metavar=("H", "W"),
-                       help="camera images, multiples of 16")
-    world.add_argument("--scenes", nargs="+", default=None, metavar="N|NAME",
-                       help="first N training scenes and both of validation, or names (default: all ten)")
+    world.add_argument(
+        "--image-size", type=int, nargs=2, default=(256, 704), metavar=("H", "W"), help="camera images, multiples of 16"
+    )
+    world.add_argument(
+        "--scenes",
+        nargs="+",
+        default=None,
+        metavar="N|NAME",
+        help="first N training scenes and both of validation, or names (default: all ten)",
+    )
     world.add_argument("--azimuths", type=int, default=1084, help="LiDAR steps per turn")
     world.add_argument("--workers", type=int, default=2, help="threads; never changes the result")
     world.add_argument("--version", default="v1.0-mini", help="name of the tables' folder")
     world.add_argument("--overwrite", action="store_true", help="replace an existing synthetic set (nothing else ever)")
     infos = commands.add_parser(
-        "nuscenes", help="write mmdet3d info files of a nuScenes folder",
+        "nuscenes",
+        help="write mmdet3d info files of a nuScenes folder",
         description="Write nuscenes_infos_train.pkl and nuscenes_infos_val.pkl in mmdet3d's v1.1 schema.",
         epilog="example: python tools/create_data.py nuscenes data/nuscenes --version v1.0-trainval",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     infos.add_argument("root", type=Path, help="nuScenes folder that holds the tables' folder, samples and maps")
     infos.add_argument("--version", default="v1.0-mini", help="tables' folder under root")
     infos.add_argument("--out-dir", type=Path, default=None, help="where to write (default: root)")
@@ -58,9 +70,18 @@ def main() -> None:
     if args.command == "synthetic":
         from bevkd.datasets.synthetic import create
 
-        root = create(args.root, seed=args.seed, frames=args.frames, sweeps=args.sweeps, image_size=tuple(args.image_size),
-                      scenes=read_scenes(args.scenes), workers=args.workers, version=args.version, azimuths=args.azimuths,
-                      overwrite=args.overwrite)
+        root = create(
+            args.root,
+            seed=args.seed,
+            frames=args.frames,
+            sweeps=args.sweeps,
+            image_size=tuple(args.image_size),
+            scenes=read_scenes(args.scenes),
+            workers=args.workers,
+            version=args.version,
+            azimuths=args.azimuths,
+            overwrite=args.overwrite,
+        )
         print(f"wrote {root}")
         return
     from bevkd.datasets.infos import create_infos

@@ -214,7 +214,8 @@ def shade_pixels(
                 for c in range(3):
                     rgb[c] = rgb[c] * clear + light[3, c] * (1 - clear)
             for c in range(3):
-                grain = hashed(col * 3 + c, row, salt) + hashed(col * 3 + c, row, salt + 1) - 1.0
+                draw = hashed(col * 3 + c, row, salt) * 4096.0
+                grain = draw / 4096.0 + (draw - math.floor(draw)) - 1.0  # two halves of one draw, summed
                 bright = min(max(rgb[c] * exposure, 0.0), 1.0)
                 value = math.sqrt(bright) + noise * 2.4 * grain
                 image[row, col, 2 - c] = int(min(max(value * 255.0 + 0.5, 0.0), 255.0))
