@@ -159,12 +159,9 @@ class SlimCenterHead(CenterHead):
         weight, bias = torch.cat([c.weight for c in convs]), torch.cat([c.bias for c in convs])
         maps = F.conv2d(self.shared_conv(x), weight, bias, padding=self.padding)
         outputs: list[dict[str, Tensor]] = [{} for _ in self.task_heads]
-        start = 0
-        for (task, name), conv in zip(names, convs):
-            part = maps.narrow(1, start, conv.out_channels)
+        for (task, name), part in zip(names, maps.split([c.out_channels for c in convs], 1)):
             # The losses apply a sigmoid in place to heat maps, which must not reach the other maps' memory.
             outputs[task][name] = part.clone() if name == "heatmap" else part
-            start += conv.out_channels
         return outputs
 
 
