@@ -40,8 +40,8 @@ def build_runner(cfg: Config) -> BEVRunner:
     cfg.setdefault("experiment_name", f"{name}_{os.getpid()}_{next(_number)}")
     _prepare_hooks(cfg)
     _prepare_visualizer(cfg)
-    if not torch.cuda.is_available():
-        cfg.setdefault("env_cfg", {}).setdefault("dist_cfg", {})["backend"] = "gloo"
+    if cfg.get("launcher") == "pytorch" and not torch.cuda.is_available() and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo")  # mmengine would call CUDA whatever the backend
     _refuse_amp_without_gpu(cfg)
     with config_errors(str(cfg.filename or name)):
         return BEVRunner.from_cfg(cfg)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, get_world_size, is_main_process
+from mmengine.dist import all_reduce, barrier, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -83,6 +83,7 @@ class TerminationHook(Hook):
         runner.save_checkpoint(runner.work_dir, name, meta={"epoch": epoch, "iter": iteration}, by_epoch=False)
         if is_main_process():
             write_pointer(runner.work_dir, Path(runner.work_dir, name))
+        barrier()  # a process that leaves early would have its launcher end the one that still writes
         runner.logger.warning(f"SIGTERM: stopped after step {iteration}; go on with --resume (checkpoint {name})")
         raise SystemExit(TERMINATED)
 

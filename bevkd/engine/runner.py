@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
 from mmengine.logging import MMLogger
+from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
 from mmengine.utils import apply_to
@@ -69,6 +70,13 @@ class BEVRunner(Runner):
         for handler in self._console():
             if get_rank() == 0:
                 handler.setLevel(max(level, self.logger.level))
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: torch.nn.Module) -> torch.nn.Module:
+        """As in mmengine, which names a GPU for each process even where there is none."""
+        if not self.distributed or model_wrapper_cfg or torch.cuda.is_available():
+            return super().wrap_model(model_wrapper_cfg, model)
+        unused = self.cfg.get("find_unused_parameters", False)
+        return MMDistributedDataParallel(module=model, broadcast_buffers=False, find_unused_parameters=unused)
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """As in mmengine, with the resumable loops in the place of its own."""

@@ -76,7 +76,8 @@ class LossLog(Hook):
         self.at, self.kill, self.in_val = at, kill, in_val
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        with open(Path(runner.work_dir, "losses.txt"), "a") as file:
+        name = "losses.txt" if runner.rank == 0 else f"losses_{runner.rank}.txt"
+        with open(Path(runner.work_dir, name), "a") as file:
             lr = runner.optim_wrapper.get_lr()["lr"][0]
             file.write(f"{runner.iter + 1} {outputs['loss'].item().hex()} {lr:.8f}\n")
         if self.at == runner.iter + 1 and not self.in_val:
