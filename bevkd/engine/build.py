@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import itertools
 import os
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -43,6 +45,9 @@ def build_runner(cfg: Config) -> BEVRunner:
     if cfg.get("launcher") == "pytorch" and not torch.cuda.is_available() and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo")  # mmengine would call CUDA whatever the backend
     _refuse_amp_without_gpu(cfg)
+    _check_infos(cfg)
+    # Deprecations inside mmdet3d and its kin that a user can do nothing about.
+    warnings.filterwarnings("ignore", category=UserWarning, module="mmdet3d|mmdet|mmcv|mmengine")
     with config_errors(str(cfg.filename or name)):
         return BEVRunner.from_cfg(cfg)
 
@@ -66,10 +71,11 @@ def require_writable(folder: str | Path) -> None:
 
 
 def _prepare_hooks(cfg: Config) -> None:
-    hooks = cfg.setdefault("default_hooks", {})
-    saver = hooks.setdefault("checkpoint", {"type": "CheckpointHook", "interval": 1})
-    if saver and saver.get("type") == "CheckpointHook":
+    hooks = dict(cfg.get("default_hooks") or {})
+    saver = dict(hooks.get("checkpoint") or {"type": "CheckpointHook", "interval": 1})
+    if saver.get("type") == "CheckpointHook":
         saver["type"] = AtomicCheckpointHook.__name__
+    cfg.default_hooks = {**hooks, "checkpoint": saver}
     present = {hook.get("type") for hook in cfg.get("custom_hooks") or [] if isinstance(hook, dict)}
     ours = (NeutralValidationHook, NonFiniteLossHook, SummaryHook, TerminationHook, ProgressHook)
     cfg.custom_hooks = [
@@ -79,13 +85,35 @@ def _prepare_hooks(cfg: Config) -> None:
 
 
 def _prepare_visualizer(cfg: Config) -> None:
-    visualizer = cfg.get("visualizer") or {"type": "Visualizer"}
-    visualizer["name"] = cfg.experiment_name
-    backends = visualizer.setdefault("vis_backends", [])
+    visualizer = dict(cfg.get("visualizer") or {"type": "Visualizer"})
+    backends = list(visualizer.get("vis_backends") or [])
     for kind in ("LocalVisBackend", "TensorboardVisBackend"):
         if not any(backend.get("type") == kind for backend in backends):
             backends.append({"type": kind})
+    visualizer.update(name=cfg.experiment_name, vis_backends=backends)
     cfg.visualizer = visualizer
+
+
+def _check_infos(cfg: Config) -> None:
+    """Refuse info files that hold more than data, for data sets that would unpickle whatever is in them.
+
+    NuScenesBEVDataset reads safely by itself; mmdet3d's own data sets do not.
+
+    Raises:
+        DataError: naming the file.
+    """
+    files = set()
+    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        node = (cfg.get(loader) or {}).get("dataset")
+        while isinstance(node, Mapping):
+            if str(node.get("ann_file", "")).endswith(".pkl") and node.get("type") != "NuScenesBEVDataset":
+                files.add(Path(node.get("data_root") or "", node["ann_file"]))
+            node = node.get("dataset")
+    if files:
+        from bevkd.datasets import safe_pickle
+
+        for file in sorted(filter(Path.is_file, files)):
+            safe_pickle.load(file)
 
 
 def _refuse_amp_without_gpu(cfg: Config) -> None:

@@ -180,7 +180,7 @@ def test_no_checkpoint_at_all(tmp_path):
     assert files.find_latest(tmp_path) is None
 
 
-class _Evil:
+class Evil:
     def __init__(self, marker):
         self.marker = marker
 
@@ -189,8 +189,8 @@ class _Evil:
 
 
 def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path):
-    torch.save({"state_dict": {}, "meta": _Evil(tmp_path / "marker")}, tmp_path / "evil.pth")
-    (tmp_path / "old.pth").write_bytes(pickle.dumps(_Evil(tmp_path / "marker")))
+    torch.save({"state_dict": {}, "meta": Evil(tmp_path / "marker")}, tmp_path / "evil.pth")
+    (tmp_path / "old.pth").write_bytes(pickle.dumps(Evil(tmp_path / "marker")))
     for name in ("evil.pth", "old.pth"):
         with pytest.raises(CheckpointError, match=name):
             files.load_checkpoint(tmp_path / name)

@@ -62,3 +62,9 @@ def test_mixed_precision_without_a_gpu_is_refused(tmp_path, monkeypatch):
     cfg.optim_wrapper.type = "AmpOptimWrapper"
     with pytest.raises(ConfigError, match="needs a GPU, and torch sees none"):
         build_runner(cfg)
+
+
+def test_a_killed_data_worker_ends_the_run_and_is_named(tmp_path):
+    cfg = toy_config(tmp_path, train_dataloader=toy_loader(shuffle=False, num_workers=2, deadly=7))
+    with pytest.raises(RuntimeError, match=r"DataLoader worker \(pid\(?s?\)? ?\d+\)"):
+        build_runner(cfg).train()

@@ -21,12 +21,15 @@ from torch.utils.data import Dataset
 
 @DATASETS.register_module()
 class ToyData(Dataset):
-    """Sample i is a noisy line; the noise comes from all three generators. ``poison`` makes one sample NaN."""
+    """Sample i is a noisy line; the noise comes from all three generators.
+
+    ``poison`` makes one sample NaN; ``deadly`` kills the process that loads one.
+    """
 
     METAINFO = {"classes": ("line",)}
 
-    def __init__(self, length: int = 12, poison: int | None = None) -> None:
-        self.length, self.poison = length, poison
+    def __init__(self, length: int = 12, poison: int | None = None, deadly: int | None = None) -> None:
+        self.length, self.poison, self.deadly = length, poison, deadly
         self.metainfo = dict(self.METAINFO)
 
     def __len__(self) -> int:
@@ -35,6 +38,8 @@ class ToyData(Dataset):
     def __getitem__(self, index: int) -> dict:
         noise = random.random() + np.random.rand() + torch.rand(4)  # noqa: NPY002
         x = torch.full((4,), float(index)) / self.length + 0.1 * noise
+        if index == self.deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
         if index == self.poison:
             x = x * float("nan")
         sample = BaseDataElement(metainfo={"token": f"token{index}"}, y=torch.tensor([float(index % 3)]))

@@ -1,0 +1,40 @@
+"""What a config gets before it is built, and what is refused there."""
+
+import pickle
+
+import pytest
+
+from bevkd.engine import build_runner
+from bevkd.errors import DataError
+from tests.engine.test_checkpoint import Evil
+from tests.engine.toy import toy_config
+
+
+def test_every_run_saves_safely_stops_on_nan_and_writes_tensorboard(tmp_path):
+    cfg = toy_config(tmp_path, default_hooks={}, visualizer={"type": "Visualizer", "name": "fixed", "vis_backends": []})
+    runner = build_runner(cfg)
+    hooks = {type(hook).__name__ for hook in runner.hooks}
+    ours = {"AtomicCheckpointHook", "NeutralValidationHook", "NonFiniteLossHook", "SummaryHook", "TerminationHook"}
+    assert ours <= hooks
+    assert set(runner.visualizer._vis_backends) == {"LocalVisBackend", "TensorboardVisBackend"}
+    assert cfg.visualizer == {"type": "Visualizer", "name": "fixed", "vis_backends": []}
+
+
+def test_two_runs_in_one_process_share_nothing(tmp_path):
+    one, two = (build_runner(toy_config(tmp_path / name)) for name in "ab")
+    assert one.visualizer is not two.visualizer
+    assert one.message_hub is not two.message_hub
+    assert one.logger is not two.logger
+
+
+def test_code_in_an_info_file_is_refused_and_not_run(tmp_path):
+    (tmp_path / "infos.pkl").write_bytes(pickle.dumps({"data_list": [Evil(tmp_path / "marker")]}))
+    dataset = {"type": "NuScenesDataset", "data_root": str(tmp_path), "ann_file": "infos.pkl"}
+    loader = {
+        "batch_size": 1,
+        "sampler": {"type": "DefaultSampler"},
+        "dataset": {"type": "Wrapped", "dataset": dataset},
+    }
+    with pytest.raises(DataError, match=r"infos\.pkl"):
+        build_runner(toy_config(tmp_path / "run", train_dataloader=loader))
+    assert not (tmp_path / "marker").exists()
