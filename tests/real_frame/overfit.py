@@ -39,7 +39,7 @@ def overfit(model: nn.Module, batch: dict, steps: int, lr: float) -> list[float]
     """Train on one batch with AdamW under one cycle; returns the total loss of each step."""
     model.init_weights()
     model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.0, fused=True)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.2)
     data = model.data_preprocessor(batch, training=True)
     history = []

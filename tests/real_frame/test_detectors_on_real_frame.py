@@ -14,7 +14,15 @@ from overfit import count_found, one_batch, overfit
 pytestmark = [pytest.mark.real_frame, pytest.mark.slow]
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "synthetic"
+# Of the demo's recipes, but on a grid that holds all objects of the frame and tells close ones apart.
+GRID = {"x_range": (-51.2, 51.2), "y_range": (-51.2, 51.2), "cell": 0.8}
 LIDAR, CAMERA = {"use_lidar": True, "use_camera": False}, {"use_lidar": False, "use_camera": True}
+
+
+def model_config(recipe: str) -> Config:
+    config = Config.fromfile(CONFIGS / recipe)
+    config.model.get("student", config.model).grid = GRID
+    return config
 
 
 def build(model: dict):
@@ -29,7 +37,7 @@ def build(model: dict):
 
 def trained(recipe: str, frame, pipeline: list[dict], modality: dict, steps: int):
     """A recipe's detector overfitted on the frame, its batch, and the seconds that took."""
-    model = build(Config.fromfile(CONFIGS / recipe).model)
+    model = build(model_config(recipe).model)
     batch = one_batch(frame, pipeline, modality)
     start = time.perf_counter()
     overfit(model, batch, steps, lr=2e-3)
@@ -62,8 +70,8 @@ def test_camera_detector_finds_the_objects(real_frame_infos):
 def test_unidistill_lowers_its_three_losses(lidar, real_frame_infos, tmp_path):
     checkpoint = tmp_path / "teacher.pth"
     torch.save(lidar[0].state_dict(), checkpoint)
-    config = Config.fromfile(CONFIGS / "unidistill_lidar_to_camera.py")
-    config.model.teacher.update(config=str(CONFIGS / "lidar_teacher.py"), checkpoint=str(checkpoint))
+    config = model_config("unidistill_lidar_to_camera.py")
+    config.model.teacher.update(config=model_config("lidar_teacher.py").model, checkpoint=str(checkpoint))
     model = build(config.model)
     pipeline = [step for step in config.train_pipeline if step["type"] != "BEVAugment"]
     batch = one_batch(real_frame_infos, pipeline, {"use_lidar": True, "use_camera": True})
