@@ -10,8 +10,9 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from bevkd.detectors.build import build_part
+from bevkd.detectors.camera_rays import depth_bins, frustum, ground_prior, stack_matrices
 from bevkd.detectors.layers import conv_block
-from bevkd.errors import ConfigError, DataError
+from bevkd.errors import ConfigError
 from bevkd.ops import LiftPlan, bev_pool
 from bevkd.structures import BEVGrid
 
@@ -25,6 +26,12 @@ class LiftSplatEncoder(BaseModule):
     After Lift-Splat-Shoot (Philion and Fidler, ECCV 2020): one 1x1 convolution gives, for each feature cell, depth
     logits and a feature vector; the softmax of the logits says how much of the vector goes to which depth. No depth
     supervision, a single frame.
+
+    Two options are ours, for short trainings from scratch. With ``ground_z`` the depth distribution starts from where
+    each ray meets the road: without depth supervision or pretraining a small network needs many epochs to find out
+    that lower pixels are nearer. With ``normalise`` a cell holds the mean rather than the sum of what falls into it, as
+    ``sum / (1 + mass)``: cells beside the ego receive hundreds of times the mass of distant ones and would rule the
+    batch statistics of everything behind.
 
     Depth bin k of ``dict(min=2, max=58, step=0.5)`` stands for the metric camera depth ``2 + (k + 0.5) 0.5``.
     Feature cell (i, j) at stride s looks through the middle of the s x s pixels it covers: row
@@ -40,6 +47,8 @@ class LiftSplatEncoder(BaseModule):
         out_channels: channels after two 3x3 convolutions on the grid; None leaves the pooled sums as they are.
         z_range: (min, max) in metres; lifted points beyond it are left out.
         level: which output of the neck.
+        ground_z: height of the road in the LiDAR frame in metres (nuScenes: about -1.84); None leaves it out.
+        normalise: divide each cell by 1 + the probability mass that it received.
         rounding: see :class:`bevkd.ops.LiftPlan`.
 
     Raises:
@@ -58,6 +67,8 @@ class LiftSplatEncoder(BaseModule):
         z_range: tuple[float, float] = (-5.0, 3.0),
         level: int = 0,
         rounding: str = "floor",
+        ground_z: float | None = None,
+        normalise: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -66,7 +77,8 @@ class LiftSplatEncoder(BaseModule):
         self.register_buffer("bins", _bins(depth), persistent=False)
         self.backbone = build_part(MODELS, backbone, "camera_encoder.backbone")
         self.neck = build_part(MODELS, neck, "camera_encoder.neck")
-        self.depth_net = nn.Conv2d(in_channels, len(self.bins) + channels, 1)
+        self.ground_z, self.normalise = ground_z, normalise
+        self.depth_net = DepthNet(in_channels, len(self.bins), channels, with_ground=ground_z is not None)
         self.stem = (
             nn.Sequential(conv_block(channels, out_channels), conv_block(out_channels, out_channels))
             if out_channels
@@ -89,12 +101,19 @@ class LiftSplatEncoder(BaseModule):
         batch, cameras, _, height, width = images.shape
         features = self.neck(self.backbone(images.flatten(0, 1)))
         features = features[self.level] if isinstance(features, (list, tuple)) else features
-        logits, lifted = self.depth_net(features).float().split((len(self.bins), self.channels), 1)
         matrices = stack_matrices(lidar2img, batch, cameras)
-        plan = self.plan(matrices, (height, width), features.shape[-2:], images.device)
-        depth = logits.softmax(1).contiguous().unflatten(0, (batch, cameras))
-        lifted = lifted.permute(0, 2, 3, 1).contiguous().unflatten(0, (batch, cameras))
-        return self.stem(bev_pool(depth, lifted, plan))
+        sizes = (height, width), features.shape[-2:]
+        ground = None
+        if self.ground_z is not None:
+            ground = ground_prior(matrices, self.bins.cpu(), *sizes, self.ground_z).flatten(0, 1).to(features)
+        depth, lifted = (
+            part.contiguous().unflatten(0, (batch, cameras)) for part in self.depth_net(features, ground)
+        )
+        plan = self.plan(matrices, *sizes, images.device)
+        if not self.normalise:
+            return self.stem(bev_pool(depth, lifted, plan))
+        pooled = bev_pool(depth, torch.cat((lifted, torch.ones_like(lifted[..., :1])), -1), plan)
+        return self.stem(pooled[:, :-1] / (1 + pooled[:, -1:]))
 
     def plan(self, matrices: Tensor, image: Sequence[int], feature: Sequence[int], device: torch.device) -> LiftPlan:
         """The lift plan of [B, N, 4, 4] float64 matrices, kept while geometry and sizes stay what they were."""
@@ -115,47 +134,39 @@ def _bins(depth: Mapping[str, float]) -> Tensor:
     return depth_bins(**depth)
 
 
-def depth_bins(min: float, max: float, step: float) -> Tensor:
-    """Bin centres [D] in metres: ``depth_bins(1, 3, 0.5)`` is 1.25, 1.75, 2.25, 2.75."""
-    count = round((max - min) / step) if step > 0 else 0
-    if not (min >= 0 and count >= 1 and abs((max - min) / step - count) < 1e-4):
-        raise ConfigError(
-            f"depth is min {min}, max {max}, step {step}, expected 0 <= min and a whole number of steps up to max"
-        )
-    return (torch.arange(count, dtype=torch.float64) + 0.5).mul(step).add(min).float()
 
+class DepthNet(nn.Module):
+    """Image features to a depth distribution and a feature vector for each cell.
 
-def stack_matrices(lidar2img: Sequence, batch: int, cameras: int) -> Tensor:
-    """Matrices of a batch as float64 [B, N, 4, 4] on the CPU, checked."""
-    matrices = torch.stack([torch.as_tensor(m, dtype=torch.float64).cpu().reshape(-1, 4, 4) for m in lidar2img])
-    if matrices.shape[:2] != (batch, cameras):
-        raise DataError(
-            f"lidar2img holds {tuple(matrices.shape)} numbers, expected {(batch, cameras, 4, 4)} as the images"
-        )
-    if not matrices.isfinite().all() or (torch.linalg.det(matrices).abs() < 1e-9).any():
-        raise DataError("lidar2img has a camera whose matrix is singular or not finite, expected an invertible one")
-    return matrices
-
-
-def frustum(matrices: Tensor, bins: Tensor, image: Sequence[int], feature: Sequence[int]) -> Tensor:
-    """Where each depth bin of each feature cell lies in the LiDAR frame.
+    Plain, it is the one 1x1 convolution of Lift-Splat-Shoot. With the ground it also sees, and starts from, where the
+    cell's ray meets the road.
 
     Args:
-        matrices: [B, N, 4, 4] float64 lidar2img.
-        bins: [D] metric camera depths.
-        image: (H, W) of the images that the matrices project into.
-        feature: (h, w) of the feature map.
-
-    Returns:
-        [B, N, D, h, w, 3] float32 metres.
+        in_channels: channels of the image features.
+        bins: number of depth bins D.
+        channels: channels C of a lifted feature.
+        with_ground: expect a ground prior.
     """
-    inverse = torch.linalg.inv(matrices)
-    v, u = (
-        (torch.arange(cells, dtype=torch.float64) + 0.5) * (pixels / cells) - 0.5
-        for pixels, cells in zip(image, feature)
-    )
-    columns = inverse[:, :, None, None, :3]  # [B, N, 1, 1, 3, 4]
-    rays = columns[..., 0] * u[:, None] + columns[..., 1] * v[:, None, None] + columns[..., 2]  # [B, N, h, w, 3]
-    # Rays and origins are exact to float64 before this; in metres of the ego's surroundings float32 loses micrometres.
-    origins = inverse[:, :, None, None, None, :3, 3].float()
-    return rays[:, :, None].float() * bins[:, None, None, None] + origins
+
+    def __init__(self, in_channels: int, bins: int, channels: int, with_ground: bool) -> None:
+        super().__init__()
+        self.split = (bins, channels)
+        if with_ground:
+            # Initial weight of the prior among the logits: at its peak e^3 times as likely as far from it.
+            self.trust = nn.Parameter(torch.tensor(3.0))
+            self.layers = nn.Sequential(
+                nn.Conv2d(in_channels + bins, 128, 1, bias=False),
+                nn.BatchNorm2d(128),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(128, sum(self.split), 1),
+            )
+        else:
+            self.layers = nn.Conv2d(in_channels, sum(self.split), 1)
+
+    def forward(self, features: Tensor, ground: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """[M, in_channels, h, w] and a prior [M, D, h, w] to depth [M, D, h, w], summing to 1, and [M, h, w, C]."""
+        inputs = features if ground is None else torch.cat((features, ground), 1)
+        logits, lifted = self.layers(inputs).float().split(self.split, 1)
+        if ground is not None:
+            logits = logits + self.trust * ground
+        return logits.softmax(1), lifted.permute(0, 2, 3, 1)

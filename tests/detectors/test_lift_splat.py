@@ -10,7 +10,7 @@ from detector_scenes import CAMERA, FOCAL, GRID, IMAGE, camera_matrix, ring
 from torch import nn
 
 from bevkd.detectors import LiftSplatEncoder
-from bevkd.detectors.lift_splat import depth_bins, frustum, stack_matrices
+from bevkd.detectors.camera_rays import depth_bins, frustum, ground_prior, stack_matrices
 from bevkd.errors import ConfigError, DataError
 
 STRIDE = 4
@@ -91,7 +91,7 @@ def test_a_known_point_lands_in_its_cell(target):
     features = torch.zeros(6, len(model.bins) + 2, *FEATURE)
     features[camera, depth, row, column] = 100.0
     features[camera, -1, row, column] = 7.0
-    model.backbone, model.neck, model.depth_net = Fixed(features), nn.Identity(), nn.Identity()
+    model.backbone, model.neck, model.depth_net.layers = Fixed(features), nn.Identity(), nn.Identity()
     low = model(torch.zeros(1, 6, 3, *IMAGE), [matrices])
     assert low.shape == (1, 2, *GRID.shape)
     x, y = lifted[:2].tolist()
@@ -112,8 +112,48 @@ def test_the_plan_is_kept_while_geometry_stays():
     assert "plan" not in "".join(model.state_dict())
 
 
-def test_every_parameter_gets_a_gradient():
-    model = encoder().train()
+def test_ground_prior_by_hand():
+    # The camera of test_frustum_by_hand. Row 6 looks through v = 25.5, 10 pixels below the centre: a road 5 m below
+    # is met at depth 24 * 5 / 10 = 12 m. Rows 0 to 3 look upward and never meet it.
+    matrices = stack_matrices([camera_matrix(math.pi / 2)[None]], 1, 1)
+    bins = torch.tensor([9.0, 10.0, 11.0, 12.0, 13.0, 14.0])
+    prior = ground_prior(matrices, bins, IMAGE, FEATURE, z=-5.0)
+    assert prior.shape == (1, 1, 6, *FEATURE)
+    expected = torch.tensor([0.0, 0.0, 0.5, 1.0, 0.5, 0.0])
+    torch.testing.assert_close(prior[0, 0, :, 6], expected[:, None].expand(-1, FEATURE[1]))
+    assert not prior[0, 0, :, :4].any()
+
+
+def test_the_ground_steers_an_untrained_depth():
+    model = encoder(ground_z=-2.0).eval()
+    for parameter in model.depth_net.layers.parameters():
+        nn.init.zeros_(parameter)
+    ground = torch.zeros(1, len(model.bins), 1, 1)
+    ground[0, 4] = 1.0
+    depth, _ = model.depth_net(torch.zeros(1, 16, 1, 1), ground)
+    others = len(model.bins) - 1
+    expected = math.exp(3) / (math.exp(3) + others)  # the prior at its peak weighs e^3, every other bin 1
+    torch.testing.assert_close(depth[0, 4, 0, 0].item(), expected)
+
+
+def test_normalised_cells_hold_the_soft_mean():
+    model = encoder(out_channels=None, channels=2, normalise=True)
+    plain = encoder(out_channels=None, channels=2)
+    features = torch.randn(6, len(model.bins) + 2, *FEATURE)
+    features[:, -2:] = torch.tensor([3.0, 1.0])[:, None, None]
+    for one in (model, plain):
+        one.backbone, one.neck, one.depth_net.layers = Fixed(features), nn.Identity(), nn.Identity()
+    images = torch.zeros(1, 6, 3, *IMAGE)
+    low, sums = model(images, [ring()]), plain(images, [ring()])
+    mass = sums[:, 1:]  # where every feature is 1 the sum is the mass
+    assert mass.max() > 3
+    torch.testing.assert_close(low, sums / (1 + mass))
+    assert low[:, 0].max() < 3
+
+
+@pytest.mark.parametrize("options", [{}, {"ground_z": -1.8, "normalise": True}])
+def test_every_parameter_gets_a_gradient(options):
+    model = encoder(**options).train()
     low = model(torch.randn(2, 6, 3, *IMAGE), [ring(), ring()])
     assert low.shape == (2, 16, *GRID.shape)
     low.square().sum().backward()

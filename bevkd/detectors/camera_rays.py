@@ -1,0 +1,79 @@
+"""Rays of surround cameras: where feature cells and depth bins lie in the LiDAR frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bevkd.errors import ConfigError, DataError
+
+
+def depth_bins(min: float, max: float, step: float) -> Tensor:
+    """Bin centres [D] in metres: ``depth_bins(1, 3, 0.5)`` is 1.25, 1.75, 2.25, 2.75."""
+    count = round((max - min) / step) if step > 0 else 0
+    if not (min >= 0 and count >= 1 and abs((max - min) / step - count) < 1e-4):
+        raise ConfigError(
+            f"depth is min {min}, max {max}, step {step}, expected 0 <= min and a whole number of steps up to max"
+        )
+    return (torch.arange(count, dtype=torch.float64) + 0.5).mul(step).add(min).float()
+
+
+def stack_matrices(lidar2img: Sequence, batch: int, cameras: int) -> Tensor:
+    """Matrices of a batch as float64 [B, N, 4, 4] on the CPU, checked."""
+    matrices = torch.stack([torch.as_tensor(m, dtype=torch.float64).cpu().reshape(-1, 4, 4) for m in lidar2img])
+    if matrices.shape[:2] != (batch, cameras):
+        raise DataError(
+            f"lidar2img holds {tuple(matrices.shape)} numbers, expected {(batch, cameras, 4, 4)} as the images"
+        )
+    if not matrices.isfinite().all() or (torch.linalg.det(matrices).abs() < 1e-9).any():
+        raise DataError("lidar2img has a camera whose matrix is singular or not finite, expected an invertible one")
+    return matrices
+
+
+def ground_prior(matrices: Tensor, bins: Tensor, image: Sequence[int], feature: Sequence[int], z: float) -> Tensor:
+    """How near each depth bin is to the place where the ray of a feature cell meets the plane at height ``z``.
+
+    A triangle of half width two bins around that depth: 1 on it, 0.5 one bin beside it, 0 from two bins on, and 0
+    everywhere for rays that never meet the plane in front of the camera.
+
+    Args:
+        matrices, bins, image, feature: as for :func:`frustum`; the bins are evenly spaced.
+        z: height of the plane in the LiDAR frame, metres.
+
+    Returns:
+        [B, N, D, h, w] float32.
+    """
+    rays, origins = cell_rays(torch.linalg.inv(matrices), image, feature)
+    depth = (z - origins[..., 2]) / torch.where(rays[..., 2] < 0, rays[..., 2], -1e-9)  # upward: infinitely far
+    step = bins[1] - bins[0] if len(bins) > 1 else bins[0]
+    return (1 - (depth.float()[:, :, None] - bins[:, None, None]).abs() / (2 * step)).clamp(min=0)
+
+
+def frustum(matrices: Tensor, bins: Tensor, image: Sequence[int], feature: Sequence[int]) -> Tensor:
+    """Where each depth bin of each feature cell lies in the LiDAR frame.
+
+    Args:
+        matrices: [B, N, 4, 4] float64 lidar2img.
+        bins: [D] metric camera depths.
+        image: (H, W) of the images that the matrices project into.
+        feature: (h, w) of the feature map.
+
+    Returns:
+        [B, N, D, h, w, 3] float32 metres.
+    """
+    rays, origins = cell_rays(torch.linalg.inv(matrices), image, feature)
+    # Rays and origins are exact to float64 before this; in metres of the ego's surroundings float32 loses micrometres.
+    return rays[:, :, None].float() * bins[:, None, None, None] + origins[:, :, None].float()
+
+
+def cell_rays(inverse: Tensor, image: Sequence[int], feature: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Rays through the feature cells, [B, N, h, w, 3] per metre of depth, and camera centres [B, N, 1, 1, 3]."""
+    v, u = (
+        (torch.arange(cells, dtype=torch.float64) + 0.5) * (pixels / cells) - 0.5
+        for pixels, cells in zip(image, feature)
+    )
+    columns = inverse[:, :, None, None, :3]  # [B, N, 1, 1, 3, 4]
+    rays = columns[..., 0] * u[:, None] + columns[..., 1] * v[:, None, None] + columns[..., 2]
+    return rays, columns[..., 3]
