@@ -74,8 +74,11 @@ def test_no_torchvision_in_the_dependency_closure():
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_help_is_light_and_has_an_example(tool):
-    code = f"import runpy, sys; sys.argv = ['{tool}', '--help']\ntry: runpy.run_path('tools/{tool}', run_name='__main__')\n"
-    code += "except SystemExit as e: print('EXIT', e.code)\nprint('HEAVY', 'mmdet3d' in sys.modules)"
+    code = (
+        f"import runpy, sys; sys.argv = ['{tool}', '--help']\n"
+        f"try: runpy.run_path('tools/{tool}', run_name='__main__')\n"
+        "except SystemExit as e: print('EXIT', e.code)\nprint('HEAVY', 'mmdet3d' in sys.modules)"
+    )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert "EXIT 0" in run.stdout, run.stderr
     assert "HEAVY False" in run.stdout
@@ -84,7 +87,8 @@ def test_help_is_light_and_has_an_example(tool):
 
 def test_readme_names_only_files_that_exist():
     text = (ROOT / "README.md").read_text()
-    paths = set(re.findall(r"(?<![\w/.])((?:bevkd|configs|tools|csrc|tests|docs)/[\w/.-]+\.(?:py|cpp|h|png|md|json))", text))
+    rooms, suffixes = "bevkd|configs|tools|csrc|tests|docs", "py|cpp|h|png|md|json"
+    paths = set(re.findall(rf"(?<![\w/.])((?:{rooms})/[\w/.-]+\.(?:{suffixes}))", text))
     assert paths, "the README names no file"
     assert not sorted(p for p in paths if not (ROOT / p).exists())
 

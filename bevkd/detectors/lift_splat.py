@@ -44,7 +44,7 @@ class LiftSplatEncoder(BaseModule):
         in_channels: channels of that output.
         channels: channels of a lifted feature.
         depth: ``dict(min, max, step)`` in metres; the default is UniDistill's.
-        out_channels: channels after two 3x3 convolutions on the grid; None leaves the pooled sums as they are.
+        out_channels: channels after a 3x3 convolution on the grid; None leaves the pooled sums as they are.
         z_range: (min, max) in metres; lifted points beyond it are left out.
         level: which output of the neck.
         ground_z: height of the road in the LiDAR frame in metres (nuScenes: about -1.84); None leaves it out.
@@ -79,11 +79,7 @@ class LiftSplatEncoder(BaseModule):
         self.neck = build_part(MODELS, neck, "camera_encoder.neck")
         self.ground_z, self.normalise = ground_z, normalise
         self.depth_net = DepthNet(in_channels, len(self.bins), channels, with_ground=ground_z is not None)
-        self.stem = (
-            nn.Sequential(conv_block(channels, out_channels), conv_block(out_channels, out_channels))
-            if out_channels
-            else nn.Identity()
-        )
+        self.stem = conv_block(channels, out_channels) if out_channels else nn.Identity()
         self._cached: tuple[Tensor, tuple[int, ...], LiftPlan] | None = None
 
     def forward(self, images: Tensor, lidar2img: Sequence) -> Tensor:

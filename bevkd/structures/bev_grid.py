@@ -44,7 +44,9 @@ class BEVGrid:
                 raise ConfigError(f"BEVGrid {name} is {span}, expected (min, max) with min < max")
             cells = (span[1] - span[0]) / self.cell
             if abs(cells - round(cells)) > 1e-4:
-                raise ConfigError(f"BEVGrid {name} {span} is {cells:.4f} cells of {self.cell} m, expected a whole number")
+                raise ConfigError(
+                    f"BEVGrid {name} {span} is {cells:.4f} cells of {self.cell} m, expected a whole number"
+                )
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -69,7 +71,12 @@ class BEVGrid:
 
     def require_same(self, other: BEVGrid, mine: str = "student", theirs: str = "teacher") -> None:
         """Raise ConfigError naming every field in which the two grids differ."""
-        fields = ("x_range", "y_range", "cell")
-        wrong = [f"{f} {getattr(self, f)} against {getattr(other, f)}" for f in fields if getattr(self, f) != getattr(other, f)]
+        wrong = [
+            f"{name} {getattr(self, name)} against {getattr(other, name)}"
+            for name in ("x_range", "y_range", "cell")
+            if getattr(self, name) != getattr(other, name)
+        ]
         if wrong:
-            raise ConfigError(f"the BEV grids of {mine} and {theirs} differ: {'; '.join(wrong)}; expected the same grid")
+            raise ConfigError(
+                f"the BEV grids of {mine} and {theirs} differ: {'; '.join(wrong)}; expected the same grid"
+            )

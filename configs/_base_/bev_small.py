@@ -2,7 +2,7 @@
 norm_cfg = dict(type="BN", eps=1e-3, momentum=0.1)  # short trainings need fast running statistics
 model = dict(
     type="BEVDetector",
-    grid=dict(x_range=(-51.2, 51.2), y_range=(-51.2, 51.2), cell=0.8),
+    grid=dict(x_range=(-40.0, 40.0), y_range=(-40.0, 40.0), cell=1.0),
     bev_encoder=dict(
         type="BEVEncoder",
         backbone=dict(
@@ -20,5 +20,5 @@ model = dict(
             norm_cfg=norm_cfg,
         ),
     ),
-    head=dict(type="SlimCenterHead", share_conv_channel=64, norm_cfg=norm_cfg),
+    head=dict(type="SlimCenterHead", share_conv_channel=32, norm_cfg=norm_cfg),
 )

@@ -1,7 +1,7 @@
 # The student of the demo, without a teacher: six cameras, lift-splat.
 _base_ = [
     "../_base_/runtime.py",
-    "../_base_/schedule.py",
+    "../_base_/schedule_short.py",
     "../_base_/synthetic.py",
     "../_base_/bev_small.py",
 ]
@@ -17,27 +17,30 @@ model = dict(
         backbone=dict(
             type="mmdet.ResNet",
             depth=18,
-            base_channels=32,
+            base_channels=16,
             out_indices=(1, 2, 3),
             norm_cfg=dict(type="BN"),
             norm_eval=False,
         ),
         neck=dict(
             type="SECONDFPN",
-            in_channels=[64, 128, 256],
+            in_channels=[32, 64, 128],
             out_channels=[64, 64, 64],
             upsample_strides=[1, 2, 4],
             norm_cfg=norm_cfg,
         ),
         in_channels=192,
         channels=64,
+        out_channels=64,
         depth=dict(min=1.0, max=61.0, step=1.0),
+        ground_z=-1.84,
+        normalise=True,
     ),
 )
 
 train_pipeline = [
     dict(type="LoadCameras", size=image_size),
-    dict(type="BEVAugment"),
+    {{_base_.augment}},
     dict(type="PackBEV"),
 ]
 test_pipeline = [dict(type="LoadCameras", size=image_size), dict(type="PackBEV")]

@@ -1,7 +1,7 @@
 # The teacher of the demo: a pillar detector that trains in minutes on two cores.
 _base_ = [
     "../_base_/runtime.py",
-    "../_base_/schedule.py",
+    "../_base_/schedule_short.py",
     "../_base_/synthetic.py",
     "../_base_/bev_small.py",
 ]
@@ -13,7 +13,7 @@ model = dict(
 
 train_pipeline = [
     dict(type="LoadSweeps", sweeps=0),
-    dict(type="BEVAugment"),
+    {{_base_.augment}},
     dict(type="PackBEV"),
 ]
 test_pipeline = [dict(type="LoadSweeps", sweeps=0), dict(type="PackBEV")]
@@ -21,3 +21,4 @@ modality = dict(use_lidar=True, use_camera=False)
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline, modality=modality))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline, modality=modality))
 test_dataloader = val_dataloader
+train_cfg = dict(max_epochs=4)

@@ -2,7 +2,7 @@
 _base_ = "./camera_student.py"
 
 teacher = dict(
-    type="LiveTeacher", config="configs/synthetic/lidar_teacher.py", checkpoint="work_dirs/lidar_teacher/epoch_20.pth"
+    type="LiveTeacher", config="configs/synthetic/lidar_teacher.py", checkpoint="work_dirs/lidar_teacher/epoch_4.pth"
 )
 model = dict(
     _delete_=True,
@@ -15,7 +15,7 @@ model = dict(
 train_pipeline = [
     dict(type="LoadSweeps", sweeps=0),
     dict(type="LoadCameras", size={{_base_.image_size}}),
-    dict(type="BEVAugment"),
+    {{_base_.augment}},
     dict(type="PackBEV"),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline, modality=dict(use_lidar=True, use_camera=True)))
