@@ -21,4 +21,3 @@ modality = dict(use_lidar=True, use_camera=False)
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline, modality=modality))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline, modality=modality))
 test_dataloader = val_dataloader
-train_cfg = dict(max_epochs=4)

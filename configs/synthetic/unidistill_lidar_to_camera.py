@@ -2,7 +2,7 @@
 _base_ = "./camera_student.py"
 
 teacher = dict(
-    type="LiveTeacher", config="configs/synthetic/lidar_teacher.py", checkpoint="work_dirs/lidar_teacher/epoch_4.pth"
+    type="LiveTeacher", config="configs/synthetic/lidar_teacher.py", checkpoint="work_dirs/lidar_teacher/epoch_3.pth"
 )
 model = dict(
     _delete_=True,

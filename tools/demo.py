@@ -1,0 +1,121 @@
+"""The main job from nothing: a LiDAR detector teaches a camera detector, and the nuScenes devkit scores the result."""
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+EXAMPLE = """\
+examples:
+  python tools/demo.py                                  about eight minutes on two cores
+  python tools/demo.py --out work_dirs/seed1 --seed 1   another world, other weights
+A demo that was stopped goes on where it was; finished parts are not made again.
+"""
+TEACHER, PLAIN, DISTILLED = "LiDAR teacher", "camera student", "camera student + UniDistill"
+RECIPES = {
+    TEACHER: "configs/synthetic/lidar_teacher.py",
+    PLAIN: "configs/synthetic/camera_student.py",
+    DISTILLED: "configs/synthetic/unidistill_lidar_to_camera.py",
+}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("work_dirs/demo"), help="folder for world, runs and report")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the world and of all three trainings")
+    parser.add_argument("--frames", type=int, default=40, help="key frames in each of the ten scenes")
+    parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", default=[], help="for all three trainings")
+    return parser.parse_args()
+
+
+def run(*command: str) -> None:
+    """Run one command of the demo, shown as a user would type it, and end the demo when it fails."""
+    print(f"\n$ python {shlex.join(command)}", flush=True)
+    start = time.monotonic()
+    code = subprocess.run([sys.executable, *command], cwd=ROOT).returncode
+    if code:
+        print(f"error: the step above ended with exit code {code}; `make demo` goes on from there", file=sys.stderr)
+        sys.exit(code)
+    print(f"({time.monotonic() - start:.0f} s)", flush=True)
+
+
+def make_world(args: argparse.Namespace) -> Path:
+    """The synthetic world with its infos; a finished one is used again."""
+    world = args.out / f"world_seed{args.seed}_{args.frames}frames"
+    if not world.exists():
+        run("tools/create_data.py", "synthetic", str(world), "--seed", str(args.seed), "--frames", str(args.frames),
+            "--image-size", "128", "352")  # fmt: skip
+    if not (world / "nuscenes_infos_val.pkl").exists():
+        run("tools/create_data.py", "nuscenes", str(world))
+    return world
+
+
+def train(name: str, world: Path, args: argparse.Namespace, *options: str) -> dict:
+    """Train and score one recipe unless that is done already; its row of the table."""
+    work_dir = args.out / Path(RECIPES[name]).stem
+    summary, scores = work_dir / "summary.json", work_dir / "scores.json"
+    if not (summary.exists() and scores.exists()):
+        options = [*args.cfg_options, *options]
+        run("tools/train.py", RECIPES[name], "--work-dir", str(work_dir), "--data-root", str(world),
+            "--seed", str(args.seed), "--resume", *(["--cfg-options", *options] if options else []))  # fmt: skip
+    else:
+        print(f"\n{name}: finished before, see {work_dir} (remove it to train again)")
+    row = {"name": name, "work_dir": work_dir, "checkpoint": (work_dir / "last_checkpoint").read_text().strip()}
+    return {**row, **json.loads(scores.read_text()), "step_time": json.loads(summary.read_text())["median_step_s"]}
+
+
+def report(rows: list[dict], world: Path, args: argparse.Namespace) -> None:
+    """Pictures of one validation sample, loss curves and the table, printed and as a folder."""
+    from rich.console import Console
+
+    from bevkd.visualization.curves import draw_curves
+    from bevkd.visualization.gallery import draw_gallery
+    from bevkd.visualization.inspect import inspect_sample
+    from bevkd.visualization.report import rich_table, verdicts, write_report
+
+    out = args.out / "report"
+    seen = {
+        row["name"]: inspect_sample(RECIPES[row["name"]], row["checkpoint"], 0, data_root=world, min_score=0.2)
+        for row in rows
+    }
+    gallery = draw_gallery(seen, out)
+    curves = draw_curves({row["name"]: row["work_dir"] for row in rows}, out / "loss_curves.png")
+    notes = [
+        f"Made by `python tools/demo.py --seed {args.seed} --frames {args.frames}` on {os.cpu_count()} cores.",
+        "Both students: the same seed, initial weights, sample order, augmentation and schedule.",
+        "Scores: nuscenes-devkit, detection_cvpr_2019, on the two mini_val scenes of the synthetic world.",
+        *gallery.notes,
+    ]
+    path = write_report(out, rows, {**gallery.pictures, "Loss curves": curves}, notes, title="bevkd demo")
+    console = Console()
+    console.print()
+    console.print(rich_table(rows))
+    for sentence in verdicts(rows):
+        console.print(sentence.replace("**", ""))
+    print(f"\nreport: {path}")
+
+
+def main() -> None:
+    args = parse_args()
+    start = time.monotonic()
+    world = make_world(args)
+    teacher = train(TEACHER, world, args)
+    plain = train(PLAIN, world, args)
+    distilled = train(DISTILLED, world, args, f"model.teacher.checkpoint={teacher['checkpoint']}")
+    report([teacher, plain, distilled], world, args)
+    print(f"demo: {time.monotonic() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    from bevkd.errors import run_tool
+
+    run_tool(main)
