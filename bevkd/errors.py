@@ -39,5 +39,13 @@ def run_tool(main: Callable[[], int | None]) -> None:
     try:
         sys.exit(main() or 0)
     except BevkdError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_sentence(error)}", file=sys.stderr)
         sys.exit(2)
+
+
+def _sentence(error: BevkdError) -> str:
+    """The error's own sentence, also where a data worker wrapped it into the text of its traceback."""
+    text = str(error).strip()
+    if text.startswith("Caught ") and "Original Traceback" in text:
+        text = text.splitlines()[-1].partition(": ")[2]
+    return text

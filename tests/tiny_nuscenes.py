@@ -60,10 +60,14 @@ def _calibrate(tables: dict, rng: np.random.Generator) -> None:
     down = Quaternion(axis=[1, 0, 0], degrees=-90)  # camera axes: x right, y down, z ahead
     for channel in ("LIDAR_TOP", *CAMERAS):
         camera = channel != "LIDAR_TOP"
-        turn = Quaternion(axis=[0, 0, 1], degrees=-90 - 60 * CAMERAS.index(channel)) * down if camera else Quaternion(
-            axis=[0, 0, 1], degrees=-89.5) * Quaternion(axis=rng.normal(size=3), degrees=1.0)
-        tables["sensor"].append({"token": token(channel), "channel": channel,
-                                 "modality": "camera" if camera else "lidar"})
+        turn = (
+            Quaternion(axis=[0, 0, 1], degrees=-90 - 60 * CAMERAS.index(channel)) * down
+            if camera
+            else Quaternion(axis=[0, 0, 1], degrees=-89.5) * Quaternion(axis=rng.normal(size=3), degrees=1.0)
+        )
+        tables["sensor"].append(
+            {"token": token(channel), "channel": channel, "modality": "camera" if camera else "lidar"}
+        )
         tables["calibrated_sensor"].append({
             "token": token("cal", channel), "sensor_token": token(channel), "rotation": list(turn),
             "translation": [0.9 + rng.normal() * 0.1, rng.normal() * 0.1, 1.7],
@@ -146,8 +150,9 @@ class _Scene:
         stamp = self.time0 + round(seconds * 1e6)
         filename = f"{folder}/{channel}/{self.name}__{channel}__{stamp}.{'pcd.bin' if lidar else 'jpg'}"
         place, turn = self.ego(seconds)
-        self.tables["ego_pose"].append({"token": token("ego", tokens[i]), "timestamp": stamp, "rotation": list(turn),
-                                        "translation": list(place)})
+        self.tables["ego_pose"].append(
+            {"token": token("ego", tokens[i]), "timestamp": stamp, "rotation": list(turn), "translation": list(place)}
+        )
         self.tables["sample_data"].append({
             "token": tokens[i], "sample_token": samples[min(round(seconds / 0.5 + 0.49), FRAMES - 1)] if key is None
             else samples[key], "ego_pose_token": token("ego", tokens[i]),

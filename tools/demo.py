@@ -64,9 +64,10 @@ def train(name: str, world: Path, args: argparse.Namespace, *options: str) -> di
     work_dir = args.out / Path(RECIPES[name]).stem
     summary, scores = work_dir / "summary.json", work_dir / "scores.json"
     if not (summary.exists() and scores.exists()):
+        resume = ["--resume"] if (work_dir / "last_checkpoint").exists() else []
         options = [*args.cfg_options, *options]
         run("tools/train.py", RECIPES[name], "--work-dir", str(work_dir), "--data-root", str(world),
-            "--seed", str(args.seed), "--resume", *(["--cfg-options", *options] if options else []))  # fmt: skip
+            "--seed", str(args.seed), *resume, *(["--cfg-options", *options] if options else []))  # fmt: skip
     else:
         print(f"\n{name}: finished before, see {work_dir} (remove it to train again)")
     row = {"name": name, "work_dir": work_dir, "checkpoint": (work_dir / "last_checkpoint").read_text().strip()}

@@ -41,9 +41,7 @@ def check_box_convention(boxes: np.ndarray, labels: np.ndarray, velocities: np.n
         parts.append("sizes are (width, length, height) instead of (length, width, height), which costs mASE near 0.7")
     if turned:
         parts.append("yaw stands across the direction of driving as in yaw' = -yaw - pi/2, which costs mAOE near 1.57")
-    raise DataError(
-        f"{path}: boxes follow the convention of mmdet3d before 1.0: {'; '.join(parts)}; {REGENERATE}"
-    )
+    raise DataError(f"{path}: boxes follow the convention of mmdet3d before 1.0: {'; '.join(parts)}; {REGENERATE}")
 
 
 def _sizes_swapped(boxes: np.ndarray, labels: np.ndarray) -> bool:

@@ -102,9 +102,7 @@ class LiftSplatEncoder(BaseModule):
         ground = None
         if self.ground_z is not None:
             ground = ground_prior(matrices, self.bins.cpu(), *sizes, self.ground_z).flatten(0, 1).to(features)
-        depth, lifted = (
-            part.contiguous().unflatten(0, (batch, cameras)) for part in self.depth_net(features, ground)
-        )
+        depth, lifted = (part.contiguous().unflatten(0, (batch, cameras)) for part in self.depth_net(features, ground))
         plan = self.plan(matrices, *sizes, images.device)
         if not self.normalise:
             return self.stem(bev_pool(depth, lifted, plan))
@@ -128,7 +126,6 @@ def _bins(depth: Mapping[str, float]) -> Tensor:
     if set(depth) != set(UNIDISTILL_DEPTH):
         raise ConfigError(f"camera_encoder.depth has the keys {sorted(depth)}, expected min, max and step")
     return depth_bins(**depth)
-
 
 
 class DepthNet(nn.Module):

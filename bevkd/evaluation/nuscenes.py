@@ -215,9 +215,7 @@ class NuScenesBEVMetric(BaseMetric):
         """Write the result file and return the scores, see the class."""
         infos = safe_pickle.load(self.ann_file)
         samples = infos["data_list"]
-        predictions = {
-            result["token"] or samples[int(result["sample_idx"])]["token"]: result for result in results
-        }
+        predictions = {result["token"] or samples[int(result["sample_idx"])]["token"]: result for result in results}
         folder = self._folder()
         classes = tuple(self.dataset_meta["classes"]) if self.dataset_meta else CLASSES
         submission = format_results(predictions, samples, classes, self.modality)

@@ -196,9 +196,7 @@ def _grid(model: nn.Module, cfg: Config, features: Mapping[str, Any]) -> BEVGrid
     limits = cfg.get("point_cloud_range")
     if not limits or len(limits) != 6:
         raise ConfigError(f"config {cfg.filename} has no point_cloud_range of 6 numbers and its model no grid")
-    return BEVGrid(
-        (limits[0], limits[3]), (limits[1], limits[4]), (limits[3] - limits[0]) / features["high"].shape[-1]
-    )
+    return BEVGrid((limits[0], limits[3]), (limits[1], limits[4]), (limits[3] - limits[0]) / features["high"].shape[-1])
 
 
 def _ground_truth(info: Mapping, classes: list[str]) -> tuple[np.ndarray, list[str]]:

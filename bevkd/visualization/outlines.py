@@ -60,9 +60,7 @@ def _view_planes(width: int, height: int, near: float) -> np.ndarray:
     )
 
 
-def clip_segments(
-    segments: np.ndarray, width: int, height: int, near: float = 0.1
-) -> tuple[np.ndarray, np.ndarray]:
+def clip_segments(segments: np.ndarray, width: int, height: int, near: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
     """Clip undivided segments to what the camera sees, then divide by depth.
 
     A segment that crosses the camera plane is cut at depth ``near``; dividing first would mirror its far end.

@@ -6,9 +6,7 @@ model = dict(
     bev_encoder=dict(
         type="BEVEncoder",
         backbone=dict(type="SECOND", out_channels=[128, 256], layer_nums=[5, 5], layer_strides=[1, 2]),
-        neck=dict(
-            type="SECONDFPN", in_channels=[128, 256], out_channels=[256, 256], upsample_strides=[1, 2]
-        ),
+        neck=dict(type="SECONDFPN", in_channels=[128, 256], out_channels=[256, 256], upsample_strides=[1, 2]),
     ),
     head=dict(type="CenterHead", bbox_coder=dict(max_num=500), test_cfg=dict(nms_type="rotate")),
 )

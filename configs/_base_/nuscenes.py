@@ -12,9 +12,7 @@ val_dataloader = dict(
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(
-        type="NuScenesBEVDataset", data_root=data_root, ann_file="nuscenes_infos_val.pkl", test_mode=True
-    ),
+    dataset=dict(type="NuScenesBEVDataset", data_root=data_root, ann_file="nuscenes_infos_val.pkl", test_mode=True),
 )
 val_evaluator = dict(type="NuScenesBEVMetric", data_root=data_root, ann_file="nuscenes_infos_val.pkl")
 test_dataloader = val_dataloader

@@ -9,9 +9,7 @@ _base_ = [
 image_size = (128, 352)
 norm_cfg = dict(type="BN", eps=1e-3, momentum=0.1)
 model = dict(
-    data_preprocessor=dict(
-        type="Det3DDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
-    ),
+    data_preprocessor=dict(type="Det3DDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
     camera_encoder=dict(
         type="LiftSplatEncoder",
         backbone=dict(

@@ -48,8 +48,10 @@ def hits(frame, packed, cloud):
     matrices = packed.metainfo["lidar2img"]
     right = total = 0
     for camera, box, (x1, y1, x2, y2) in annotated(frame):
-        original = np.array(frame.info["images"][CAMERAS[camera]]["cam2img"]) @ np.array(
-            frame.info["images"][CAMERAS[camera]]["lidar2cam"])[:3]
+        original = (
+            np.array(frame.info["images"][CAMERAS[camera]]["cam2img"])
+            @ np.array(frame.info["images"][CAMERAS[camera]]["lidar2cam"])[:3]
+        )
         rows = np.flatnonzero(inside(raw, box))
         seen = np.column_stack([raw[rows], np.ones(len(rows))]) @ original.T
         pixels = seen[:, :2] / seen[:, 2:]
