@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, default=Path("work_dirs/demo"), help="folder for world, runs and report")
     parser.add_argument("--seed", type=int, default=0, help="seed of the world and of all three trainings")
-    parser.add_argument("--frames", type=int, default=40, help="key frames in each of the ten scenes")
+    parser.add_argument("--frames", type=int, default=36, help="key frames in each of the ten scenes")
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", default=[], help="for all three trainings")
     return parser.parse_args()
 
@@ -85,7 +85,7 @@ def report(rows: list[dict], world: Path, args: argparse.Namespace) -> None:
 
     out = args.out / "report"
     seen = {
-        row["name"]: inspect_sample(RECIPES[row["name"]], row["checkpoint"], 0, data_root=world, min_score=0.2)
+        row["name"]: inspect_sample(RECIPES[row["name"]], row["checkpoint"], 0, data_root=world, min_score=0.35)
         for row in rows
     }
     gallery = draw_gallery(seen, out)

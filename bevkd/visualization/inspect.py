@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from bevkd.errors import ConfigError, DataError
@@ -81,6 +82,7 @@ def inspect_sample(
     from bevkd.engine import register_all
 
     register_all()
+    MMLogger.get_instance("bevkd.inspect", log_level="WARNING")  # becomes the current one: no tables of class counts
     cfg = _config(config, data_root, options)
     dataset = _test_dataset(cfg)
     index = _position(dataset, index, token)
@@ -95,7 +97,8 @@ def inspect_sample(
     found = result.pred_instances_3d.to("cpu")
     order = torch.argsort(found.scores_3d, descending=True)
     found = found[order[found.scores_3d[order] >= min_score]]
-    images, matrices, cameras = _cameras(info, Path(cfg.get("data_root") or dataset.data_root))
+    root = Path(cfg.get("data_root") or dataset.data_root)
+    images, matrices, cameras = _cameras(info, root)
     return Inspection(
         taps=features,
         predictions=found.bboxes_3d.tensor.numpy(),
@@ -103,7 +106,7 @@ def inspect_sample(
         prediction_names=[classes[label] for label in found.labels_3d.tolist()],
         gt_boxes=boxes,
         gt_names=names,
-        points=_points(info),
+        points=_points(info, root),
         images=images,
         lidar2img=matrices,
         cameras=cameras,
@@ -206,10 +209,15 @@ def _ground_truth(info: Mapping, classes: list[str]) -> tuple[np.ndarray, list[s
     return truth["gt_bboxes_3d"].tensor.numpy(), [classes[label] for label in truth["gt_labels_3d"]]
 
 
-def _points(info: Mapping) -> np.ndarray:
+def _located(path: str, root: Path, channel: str) -> Path:
+    """A sensor file; mmdet3d leaves bare file names for the sensors that a data set's ``modality`` turns off."""
+    return Path(path) if Path(path).is_file() else root / "samples" / channel / Path(path).name
+
+
+def _points(info: Mapping, root: Path) -> np.ndarray:
     from bevkd.datasets.transforms.lidar import read_points
 
-    return read_points(info["lidar_points"]["lidar_path"])
+    return read_points(_located(info["lidar_points"]["lidar_path"], root, "LIDAR_TOP"))
 
 
 def _cameras(info: Mapping, root: Path) -> tuple[list[np.ndarray], np.ndarray, list[str]]:
@@ -218,12 +226,9 @@ def _cameras(info: Mapping, root: Path) -> tuple[list[np.ndarray], np.ndarray, l
 
     images, matrices, names = [], [], []
     for name, record in (info.get("images") or {}).items():
-        path = Path(record["img_path"])
-        if not path.is_file():  # a LiDAR-only data set of mmdet3d leaves bare file names
-            path = root / "samples" / name / path.name
         cam2img = np.eye(4)
         cam2img[:3, :3] = np.asarray(record["cam2img"], dtype=np.float64)[:3, :3]
-        images.append(read_image(path)[0])
+        images.append(read_image(_located(record["img_path"], root, name))[0])
         matrices.append(cam2img @ np.asarray(record["lidar2cam"], dtype=np.float64))
         names.append(name)
     return images, np.stack(matrices) if matrices else np.zeros((0, 4, 4)), names

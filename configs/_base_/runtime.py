@@ -13,7 +13,12 @@ env_cfg = dict(
     dist_cfg=dict(backend="nccl"),
 )
 visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")])
-log_processor = dict(type="LogProcessor", window_size=20, by_epoch=True)
+log_processor = dict(
+    type="LogProcessor",
+    window_size=20,
+    by_epoch=True,
+    mean_pattern=r".*(loss|time|data_time|grad_norm|kd/).*",  # distillation parts are averaged like any loss
+)
 log_level = "INFO"
 load_from = None
 resume = False

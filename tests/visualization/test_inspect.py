@@ -234,3 +234,14 @@ def test_tool_leaves_with_2_and_one_sentence():
     done = tool(TOOL, "a.py", "a.pth", "--names", "one", "two")
     assert done.returncode == 2
     assert done.stderr == "error: --names has 2 titles for 1 models, expected one each\n"
+
+
+def test_sensor_files_are_found_whatever_the_modality(tmp_path):
+    from bevkd.visualization.inspect import _located
+
+    (tmp_path / "samples" / "LIDAR_TOP").mkdir(parents=True)
+    file = tmp_path / "samples" / "LIDAR_TOP" / "a.bin"
+    file.write_bytes(b"")
+    # A camera-only data set of mmdet3d leaves the sweep's bare file name.
+    assert _located("a.bin", tmp_path, "LIDAR_TOP") == file
+    assert _located(str(file), tmp_path / "elsewhere", "LIDAR_TOP") == file
