@@ -5,6 +5,6 @@ lr = 2e-3
 train_cfg = dict(max_epochs=3)
 optim_wrapper = dict(optimizer=dict(lr=lr))
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.1, begin=0, end=0.2, by_epoch=True, convert_to_iter_based=True),
+    dict(type="LinearLR", start_factor=0.1, begin=0, end=30, by_epoch=False),
     dict(type="CosineAnnealingLR", eta_min=lr * 0.01, begin=0, by_epoch=True, convert_to_iter_based=True),
 ]
