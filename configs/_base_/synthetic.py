@@ -1,11 +1,22 @@
-# A folder made by tools/create_data.py synthetic, on a machine with few cores.
-_base_ = "./nuscenes.py"
-
+# A folder made by tools/create_data.py synthetic, on a machine with few cores. (Recipes pass on _base_ files, which
+# therefore have none of their own.)
 data_root = "data/synthetic/"
 # Mirroring only: in a training this short every further augmentation costs more than it gives.
 augment = dict(type="BEVAugment", rotation=(0.0, 0.0), scale=(1.0, 1.0), translation_std=0.0, flip=0.5)
-train_dataloader = dict(batch_size=2, num_workers=1, dataset=dict(data_root=data_root))
-val_dataloader = dict(num_workers=1, dataset=dict(data_root=data_root))
-val_evaluator = dict(data_root=data_root)
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    dataset=dict(type="NuScenesBEVDataset", data_root=data_root, ann_file="nuscenes_infos_train.pkl"),
+)
+val_dataloader = dict(
+    batch_size=4,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    dataset=dict(type="NuScenesBEVDataset", data_root=data_root, ann_file="nuscenes_infos_val.pkl", test_mode=True),
+)
+val_evaluator = dict(type="NuScenesBEVMetric", data_root=data_root, ann_file="nuscenes_infos_val.pkl")
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator

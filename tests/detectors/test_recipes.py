@@ -66,7 +66,9 @@ def test_full_size_shapes():
     camera = student("configs/camera/lift_splat_r50_nuscenes.py").camera_encoder
     images = torch.empty(6, 3, 256, 704, device="meta")
     features = meta(camera.neck)(meta(camera.backbone)(images))[0]
-    assert meta(camera.depth_net)(features).shape == (6, 112 + 256, 16, 44)
+    depth, lifted = meta(camera.depth_net)(features)
+    assert depth.shape == (6, 112, 16, 44)
+    assert lifted.shape == (6, 16, 44, 256)
     assert camera.out_channels == 256
     lidar = student("configs/lidar/pillar_nuscenes.py").lidar_encoder
     assert lidar.shape == (720, 720)
