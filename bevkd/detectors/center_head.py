@@ -47,6 +47,33 @@ def build_center_head(config: Mapping, grid: BEVGrid, in_channels: int) -> nn.Mo
     """
     config = dict(config)
     tasks = [_class_names(task) for task in config.pop("tasks", NUSCENES_TASKS)]
+    coder, train, test = _grid_configs(config, grid)
+    if test["nms_type"] == "circle" and len(test["min_radius"]) != len(tasks):
+        raise ConfigError(
+            f"head.test_cfg.min_radius has {len(test['min_radius'])} numbers, "
+            f"expected one for each of the {len(tasks)} tasks"
+        )
+    defaults = {
+        "loss_cls": {"type": "mmdet.GaussianFocalLoss", "reduction": "mean"},
+        "loss_bbox": {"type": "mmdet.L1Loss", "reduction": "mean", "loss_weight": 0.25},
+    }
+    if config.get("type") in ("CenterHead", "mmdet3d.CenterHead"):
+        defaults["common_heads"] = BRANCHES
+        defaults["separate_head"] = {"type": "SeparateHead", "init_bias": -2.19, "final_kernel": 3}
+    return build_part(
+        MODELS,
+        {**defaults, **config},
+        "head",
+        in_channels=in_channels,
+        tasks=[{"num_class": len(names), "class_names": list(names)} for names in tasks],
+        bbox_coder=coder,
+        train_cfg=train,
+        test_cfg=test,
+    )
+
+
+def _grid_configs(config: dict, grid: BEVGrid) -> tuple[dict, dict, dict]:
+    """Take ``bbox_coder``, ``train_cfg`` and ``test_cfg`` out of a head's config and fill in what the grid says."""
     (x0, x1), (y0, y1) = grid.x_range, grid.y_range
     rows, columns = grid.shape
     cells = {"voxel_size": [grid.cell, grid.cell], "out_size_factor": 1}
@@ -90,30 +117,7 @@ def build_center_head(config: Mapping, grid: BEVGrid, in_channels: int) -> nn.Mo
         dict(pc_range=[x0, y0], **cells),
         "head.test_cfg",
     )
-    if test["nms_type"] not in ("circle", "rotate"):
-        raise ConfigError(f"head.test_cfg.nms_type is {test['nms_type']!r}, expected 'circle' or 'rotate'")
-    if test["nms_type"] == "circle" and len(test["min_radius"]) != len(tasks):
-        raise ConfigError(
-            f"head.test_cfg.min_radius has {len(test['min_radius'])} numbers, "
-            f"expected one for each of the {len(tasks)} tasks"
-        )
-    defaults = {
-        "loss_cls": {"type": "mmdet.GaussianFocalLoss", "reduction": "mean"},
-        "loss_bbox": {"type": "mmdet.L1Loss", "reduction": "mean", "loss_weight": 0.25},
-    }
-    if config.get("type") in ("CenterHead", "mmdet3d.CenterHead"):
-        defaults["common_heads"] = BRANCHES
-        defaults["separate_head"] = {"type": "SeparateHead", "init_bias": -2.19, "final_kernel": 3}
-    return build_part(
-        MODELS,
-        {**defaults, **config},
-        "head",
-        in_channels=in_channels,
-        tasks=[{"num_class": len(names), "class_names": list(names)} for names in tasks],
-        bbox_coder=coder,
-        train_cfg=train,
-        test_cfg=test,
-    )
+    return coder, train, test
 
 
 @MODELS.register_module()

@@ -147,6 +147,33 @@ def _sky(dx, dy, dz, light, sun_cos, rgb):
 
 
 @njit(cache=True, nogil=True)
+def _ground(gx, gy, surface, surface_origin, shadow, shadow_origin, light, rgb):
+    """Colour of the ground at a place in the world, sun or shadow on it."""
+    j = min(max(int((gx - surface_origin[0]) / CELL), 0), surface.shape[1] - 1)
+    i = min(max(int((gy - surface_origin[1]) / CELL), 0), surface.shape[0] - 1)
+    paint_ground(surface[i, j], gx, gy, 7, rgb)
+    j, i = int((gx - shadow_origin[0]) / SHADOW_CELL), int((gy - shadow_origin[1]) / SHADOW_CELL)
+    dark = 0.0
+    if 0 <= j < shadow.shape[1] and 0 <= i < shadow.shape[0]:
+        dark = shadow[i, j] / 255.0
+    for c in range(3):
+        rgb[c] *= (light[1, c] + 0.75 * light[0, c]) * (1.0 - dark)
+
+
+@njit(cache=True, nogil=True)
+def _light_solid(normal, x, y, z, length, gloss, world, sun, light, rgb):
+    """Light a painted solid: ambient from above, sun by angle, the sky mirrored at grazing angles."""
+    size = math.sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2) + 1e-12
+    lit = (normal[0] * sun[0] + normal[1] * sun[1] + normal[2] * sun[2]) / size
+    up = (world[2, 0] * normal[0] + world[2, 1] * normal[1] + world[2, 2] * normal[2]) / size
+    facing = abs(normal[0] * x + normal[1] * y + normal[2] * z) / (size * length)
+    mirror = gloss * (1.0 - facing) ** 2
+    for c in range(3):
+        rgb[c] = rgb[c] * (light[1, c] * (0.72 + 0.28 * up) + light[0, c] * max(lit, 0.0))
+        rgb[c] = rgb[c] * (1 - mirror) + mirror * light[3, c] * 0.8
+
+
+@njit(cache=True, nogil=True)
 def shade_pixels(
     rays,
     depth,
@@ -183,15 +210,7 @@ def shade_pixels(
                 _sky(wx / length, wy / length, wz / length, light, (x * sun[0] + y * sun[1] + z * sun[2]) / length, rgb)
             elif s == -2:
                 gx, gy = world[0, 3] + t * wx, world[1, 3] + t * wy
-                j = min(max(int((gx - surface_origin[0]) / CELL), 0), surface.shape[1] - 1)
-                i = min(max(int((gy - surface_origin[1]) / CELL), 0), surface.shape[0] - 1)
-                paint_ground(surface[i, j], gx, gy, 7, rgb)
-                j, i = int((gx - shadow_origin[0]) / SHADOW_CELL), int((gy - shadow_origin[1]) / SHADOW_CELL)
-                dark = 0.0
-                if 0 <= j < shadow.shape[1] and 0 <= i < shadow.shape[0]:
-                    dark = shadow[i, j] / 255.0
-                for c in range(3):
-                    rgb[c] *= (light[1, c] + 0.75 * light[0, c]) * (1.0 - dark)
+                _ground(gx, gy, surface, surface_origin, shadow, shadow_origin, light, rgb)
             else:
                 m = unit_from_sensor[s]
                 for a in range(3):
@@ -201,14 +220,7 @@ def shade_pixels(
                 paint_solid(texture[s], p, half[s], n, owner[s], rgb)
                 for a in range(3):
                     normal[a] = m[0, a] * n[0] + m[1, a] * n[1] + m[2, a] * n[2]
-                size = math.sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2) + 1e-12
-                lit = (normal[0] * sun[0] + normal[1] * sun[1] + normal[2] * sun[2]) / size
-                up = (world[2, 0] * normal[0] + world[2, 1] * normal[1] + world[2, 2] * normal[2]) / size
-                facing = abs(normal[0] * x + normal[1] * y + normal[2] * z) / (size * length)
-                mirror = gloss[s] * (1.0 - facing) ** 2
-                for c in range(3):
-                    rgb[c] = rgb[c] * (light[1, c] * (0.72 + 0.28 * up) + light[0, c] * max(lit, 0.0))
-                    rgb[c] = rgb[c] * (1 - mirror) + mirror * light[3, c] * 0.8
+                _light_solid(normal, x, y, z, length, gloss[s], world, sun, light, rgb)
             if s != -1:
                 clear = math.exp(-t * length / haze)
                 for c in range(3):
