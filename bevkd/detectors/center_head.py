@@ -48,6 +48,8 @@ def build_center_head(config: Mapping, grid: BEVGrid, in_channels: int) -> nn.Mo
     config = dict(config)
     tasks = [_class_names(task) for task in config.pop("tasks", NUSCENES_TASKS)]
     coder, train, test = _grid_configs(config, grid)
+    if test["nms_type"] not in ("circle", "rotate"):
+        raise ConfigError(f"head.test_cfg.nms_type is {test['nms_type']!r}, expected 'circle' or 'rotate'")
     if test["nms_type"] == "circle" and len(test["min_radius"]) != len(tasks):
         raise ConfigError(
             f"head.test_cfg.min_radius has {len(test['min_radius'])} numbers, "
