@@ -14,6 +14,22 @@ TORCH_LIBRARY(bevkd, m) {
       " -> (Tensor features, Tensor coords, Tensor num_points, Tensor num_dropped, Tensor num_invalid)");
   // -> coords [N, 3] int32 (z, y, x), -1 -1 -1 for a point outside or not finite
   m.def("voxelize_dynamic(Tensor points, float[] voxel_size, float[] point_range) -> Tensor");
+  // Every point of every kept voxel -> coords [V, 3] int32, point [P] int32 by voxel, then in input order,
+  // offsets [V + 1] int64 into point, voxel_of_point [N] int32 (-1 for a dropped one), num_dropped [], num_invalid []
+  m.def(
+      "voxelize_segments(Tensor points, float[] voxel_size, float[] point_range, int max_voxels)"
+      " -> (Tensor coords, Tensor point, Tensor offsets, Tensor voxel_of_point, Tensor num_dropped, Tensor num_invalid)");
+  // voxelize into tensors of the caller, with static shapes and no host sync: features [M, K, F], coords [M, 3] int32,
+  // num_points [M] int32, counts [3] int64 (voxels, dropped, invalid), M the largest number of voxels. Rows past
+  // counts[0] hold features 0, coords -1 and num_points 0: on entry rows past the old counts[0] do, and the kernel
+  // clears what the old call used. scratch [>= voxel_scratch_bytes(N)] uint8 holds nothing between calls.
+  m.def(
+      "voxelize_into(Tensor points, float[] voxel_size, float[] point_range, Tensor(a!) features, Tensor(b!) coords,"
+      " Tensor(c!) num_points, Tensor(d!) counts, Tensor(e!) scratch) -> ()");
+  // As voxelize_into with features [M, F], means.
+  m.def(
+      "voxelize_mean_into(Tensor points, float[] voxel_size, float[] point_range, int max_points, Tensor(a!) features,"
+      " Tensor(b!) coords, Tensor(c!) num_points, Tensor(d!) counts, Tensor(e!) scratch) -> ()");
 
   // frustum [B, N, D, H, W, 3] metres; low, high (x, y, z) metres; shape (Y, X); cell metres.
   // -> cell [B, N, D, H, W] int32 (-1 outside), point [P] int32, pixel [P] int32, offsets [B Y X + 1] int32,

@@ -1,21 +1,24 @@
-"""Points to voxels: padded, as means, or one cell per point.
+"""Points to voxels: padded, as means, as segments of points, or one cell per point.
 
 Contract, shared by the kernels and the twin: a cell is ``floor((point - low) / size)`` in float32 with IEEE division,
 the upper bound is exclusive, voxels are numbered by their first point, a voxel keeps its first ``max_points`` points in
 input order, and past ``max_voxels`` later voxels are dropped and counted. A point with a NaN or infinity in any of its
-columns is dropped and counted. Results are the same bits on every number of threads, and never share memory.
+columns is dropped and counted. Results are the same bits on every number of threads, and never share memory unless a
+workspace asks for it. Points are float32, also under autocast: float16 has a spacing of 3 cm at 50 m and puts one point
+in thirty into the wrong 0.075 m voxel, so a voxelizer refuses it and autocast never casts its input.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import torch
 from torch import Tensor
 
 from bevkd.errors import ConfigError
 from bevkd.ops import library
+from bevkd.ops.voxel_workspace import StaticVoxels, VoxelWorkspace
 
 _UNLIMITED = 2**31 - 1
 _MAX_CELLS_PER_AXIS = 2**24  # a float32 counts this far exactly
@@ -50,13 +53,56 @@ class MeanVoxels(NamedTuple):
     num_invalid: Tensor
 
 
+class Segments(NamedTuple):
+    """Every point of every kept voxel; voxel v holds ``point[offsets[v] : offsets[v + 1]]``.
+
+    Attributes:
+        coords: [V, 3] int32, (z, y, x) cell.
+        point: [P] int32, rows of the points, sorted by voxel, then in input order.
+        offsets: [V + 1] int64, where each voxel begins in ``point``.
+        voxel_of_point: [N] int32, the voxel of each point; -1 for one that is outside, not finite or dropped.
+        num_dropped: [] int64, occupied voxels beyond ``max_voxels``, dropped with all their points.
+        num_invalid: [] int64, points dropped because one of their columns was NaN or infinite.
+    """
+
+    coords: Tensor
+    point: Tensor
+    offsets: Tensor
+    voxel_of_point: Tensor
+    num_dropped: Tensor
+    num_invalid: Tensor
+
+
+@overload
 def voxelize(
     points: Tensor,
     voxel_size: Sequence[float],
     point_range: Sequence[float],
     max_points: int,
     max_voxels: int | None = None,
-) -> Voxels:
+    workspace: None = None,
+) -> Voxels: ...
+
+
+@overload
+def voxelize(
+    points: Tensor,
+    voxel_size: Sequence[float],
+    point_range: Sequence[float],
+    max_points: int,
+    max_voxels: int,
+    workspace: VoxelWorkspace,
+) -> StaticVoxels: ...
+
+
+def voxelize(
+    points: Tensor,
+    voxel_size: Sequence[float],
+    point_range: Sequence[float],
+    max_points: int,
+    max_voxels: int | None = None,
+    workspace: VoxelWorkspace | None = None,
+) -> Voxels | StaticVoxels:
     """Hard voxelization with padding. No gradient flows to the points.
 
     Two points at x = 0.1 and 0.3 m with voxel_size (0.5, 0.5, 4) and point_range (0, 0, -2, 2, 2, 2) share voxel
@@ -68,11 +114,20 @@ def voxelize(
         point_range: (x_min, y_min, z_min, x_max, y_max, z_max) in metres, a whole number of voxels along each axis.
         max_points: K, points kept in a voxel.
         max_voxels: voxels kept; None for all.
+        workspace: memory to write into, see :class:`VoxelWorkspace`; it needs ``max_voxels``.
+
+    Returns:
+        Tensors of their own; with a workspace, views of it that the next call with it overwrites.
 
     Raises:
         ConfigError: a tensor, size, range or cap that is not as described.
     """
     sizes = _checked(points, voxel_size, point_range)
+    if workspace is not None:
+        max_points, rows = _caps(max_points, _fixed(max_voxels))
+        out = workspace.tensors(points, (max_points, points.shape[1]), rows)
+        torch.ops.bevkd.voxelize_into(points, *sizes, *out)
+        return StaticVoxels(*out[:3], *out[3].unbind())
     return Voxels(*torch.ops.bevkd.voxelize(points, *sizes, *_caps(max_points, max_voxels)))
 
 
@@ -82,7 +137,8 @@ def voxelize_mean(
     point_range: Sequence[float],
     max_points: int | None = None,
     max_voxels: int | None = None,
-) -> MeanVoxels:
+    workspace: VoxelWorkspace | None = None,
+) -> MeanVoxels | StaticVoxels:
     """Mean of the points that :func:`voxelize` would keep, without the padded tensor. No gradient flows to the points.
 
     Sums run in float64 in input order and are rounded once. Arguments and errors as :func:`voxelize`;
@@ -90,6 +146,11 @@ def voxelize_mean(
     """
     sizes = _checked(points, voxel_size, point_range)
     max_points = _UNLIMITED if max_points is None else max_points
+    if workspace is not None:
+        max_points, rows = _caps(max_points, _fixed(max_voxels))
+        out = workspace.tensors(points, (points.shape[1],), rows)
+        torch.ops.bevkd.voxelize_mean_into(points, *sizes, max_points, *out)
+        return StaticVoxels(*out[:3], *out[3].unbind())
     return MeanVoxels(*torch.ops.bevkd.voxelize_mean(points, *sizes, *_caps(max_points, max_voxels)))
 
 
@@ -99,6 +160,24 @@ def voxelize_dynamic(points: Tensor, voxel_size: Sequence[float], point_range: S
     Arguments and errors as :func:`voxelize`.
     """
     return torch.ops.bevkd.voxelize_dynamic(points, *_checked(points, voxel_size, point_range))
+
+
+def voxelize_segments(
+    points: Tensor, voxel_size: Sequence[float], point_range: Sequence[float], max_voxels: int | None = None
+) -> Segments:
+    """Which points make up which voxel, for encoders that reduce over all of them. No gradient flows to the points.
+
+    Points in cells A, B, A give ``point`` (0, 2, 1), ``offsets`` (0, 2, 3) and ``voxel_of_point`` (0, 1, 0).
+    Arguments and errors as :func:`voxelize`.
+    """
+    sizes = _checked(points, voxel_size, point_range)
+    return Segments(*torch.ops.bevkd.voxelize_segments(points, *sizes, _caps(1, max_voxels)[1]))
+
+
+def _fixed(max_voxels: int | None) -> int:
+    if max_voxels is None:
+        raise ConfigError("max_voxels is None, expected a number with a workspace: it has that many rows")
+    return max_voxels
 
 
 def _checked(points: Tensor, voxel_size: Sequence[float], point_range: Sequence[float]) -> tuple[list, list]:
@@ -153,12 +232,29 @@ def _fake_voxels(points: Tensor, row_shape: tuple) -> tuple[Tensor, ...]:
     )
 
 
+def _fake_segments(points: Tensor, *_) -> tuple[Tensor, ...]:
+    context = torch.library.get_ctx()
+    voxels, kept = context.new_dynamic_size(), context.new_dynamic_size()
+    ints, longs = {"dtype": torch.int32}, {"dtype": torch.int64}
+    return (
+        points.new_empty(voxels, 3, **ints),
+        points.new_empty(kept, **ints),
+        points.new_empty(voxels + 1, **longs),
+        points.new_empty(points.shape[0], **ints),
+        points.new_empty((), **longs),
+        points.new_empty((), **longs),
+    )
+
+
 def _register_fakes() -> None:
     library.load()
     register = torch.library.register_fake
     register("bevkd::voxelize", lambda points, size, bounds, k, v: _fake_voxels(points, (k, points.shape[1])))
     register("bevkd::voxelize_mean", lambda points, size, bounds, k, v: _fake_voxels(points, (points.shape[1],)))
     register("bevkd::voxelize_dynamic", lambda points, *sizes: points.new_empty(points.shape[0], 3, dtype=torch.int32))
+    register("bevkd::voxelize_segments", _fake_segments)
+    for name in ("voxelize_into", "voxelize_mean_into"):
+        register(f"bevkd::{name}", lambda *arguments: None)
 
 
 _register_fakes()

@@ -5,15 +5,15 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <torch/library.h>
 
 #include <algorithm>
-#include <limits>
 #include <tuple>
 #include <vector>
 
-#include "voxel_grid.h"
+#include "voxel_checks.h"
 #include "voxel_table.h"
 
 namespace bevkd {
@@ -33,15 +33,6 @@ struct Groups {
 
   int64_t voxels() const { return static_cast<int64_t>(key.size()); }
 };
-
-at::Tensor checked_points(const at::Tensor& points) {
-  TORCH_CHECK_VALUE(points.dim() == 2 && points.size(1) >= 3, "points have shape ", points.sizes(),
-                    ", expected [N, F] with F >= 3");
-  TORCH_CHECK_TYPE(points.scalar_type() == at::kFloat, "points are ", points.scalar_type(), ", expected float32");
-  TORCH_CHECK_VALUE(points.size(0) < std::numeric_limits<int32_t>::max(), "there are ", points.size(0),
-                    " points, expected fewer than 2^31 - 1");
-  return points.contiguous();
-}
 
 std::vector<int64_t> point_keys(const at::Tensor& points, const VoxelGrid& grid) {
   const int64_t width = points.size(1);
@@ -85,12 +76,42 @@ Groups group_points(const std::vector<int64_t>& keys, int64_t cells, int64_t max
   return groups;
 }
 
+Groups group_checked(const at::Tensor& points, const VoxelGrid& grid, int64_t max_points, int64_t max_voxels) {
+  check_caps(max_points, max_voxels);
+  return group_points(point_keys(points, grid), grid.cells(), max_points, max_voxels);
+}
+
+// The padded rows of a voxel, or their mean.
+struct PadRows {
+  const float* in;
+  float* out;
+  int64_t width, max_points;
+
+  void operator()(int64_t v, const int32_t* point, int64_t count) const {
+    float* row = out + v * max_points * width;
+    for (int64_t k = 0; k < count; ++k, row += width) std::copy_n(in + point[k] * width, width, row);
+    std::fill_n(row, (max_points - count) * width, 0.0f);
+  }
+};
+
+struct MeanRows {
+  const float* in;
+  float* out;
+  int64_t width;
+
+  void operator()(int64_t v, const int32_t* point, int64_t count) const {
+    for (int64_t f = 0; f < width; ++f) {
+      double sum = 0;
+      for (int64_t k = 0; k < count; ++k) sum += in[point[k] * width + f];
+      out[v * width + f] = static_cast<float>(sum / static_cast<double>(count));
+    }
+  }
+};
+
 // `emit(voxel, points, count)` writes the features of one voxel.
 template <typename Emit>
-Result finish(const at::Tensor& features, const Groups& groups, const VoxelGrid& grid, const Emit& emit) {
-  const auto ints = features.options().dtype(at::kInt);
-  at::Tensor coords = at::empty({groups.voxels(), 3}, ints);
-  at::Tensor num_points = at::empty({groups.voxels()}, ints);
+void write_voxels(const Groups& groups, const VoxelGrid& grid, at::Tensor& coords, at::Tensor& num_points,
+                  const Emit& emit) {
   int32_t* coord = coords.mutable_data_ptr<int32_t>();
   int32_t* number = num_points.mutable_data_ptr<int32_t>();
   at::parallel_for(0, groups.voxels(), kVoxelGrain, [&](int64_t begin, int64_t end) {
@@ -101,14 +122,30 @@ Result finish(const at::Tensor& features, const Groups& groups, const VoxelGrid&
       emit(v, groups.point.data() + groups.offset[v], count);
     }
   });
+}
+
+template <typename Emit>
+Result finish(const at::Tensor& features, const Groups& groups, const VoxelGrid& grid, const Emit& emit) {
+  const auto ints = features.options().dtype(at::kInt);
+  at::Tensor coords = at::empty({groups.voxels(), 3}, ints);
+  at::Tensor num_points = at::empty({groups.voxels()}, ints);
+  write_voxels(groups, grid, coords, num_points, emit);
   const auto longs = features.options().dtype(at::kLong);
   return {features, coords, num_points, at::scalar_tensor(groups.dropped, longs), at::scalar_tensor(groups.invalid, longs)};
 }
 
-Groups group_checked(const at::Tensor& points, const VoxelGrid& grid, int64_t max_points, int64_t max_voxels) {
-  TORCH_CHECK_VALUE(max_points >= 1, "max_points is ", max_points, ", expected at least 1");
-  TORCH_CHECK_VALUE(max_voxels >= 1, "max_voxels is ", max_voxels, ", expected at least 1");
-  return group_points(point_keys(points, grid), grid.cells(), max_points, max_voxels);
+template <typename Emit>
+void finish_into(const Groups& groups, const VoxelGrid& grid, at::Tensor& features, at::Tensor& coords,
+                 at::Tensor& num_points, at::Tensor& counts, const Emit& emit) {
+  write_voxels(groups, grid, coords, num_points, emit);
+  int64_t* count = counts.mutable_data_ptr<int64_t>();
+  if (count[0] > groups.voxels()) {
+    const int64_t stale = count[0] - groups.voxels();
+    features.narrow(0, groups.voxels(), stale).zero_();
+    coords.narrow(0, groups.voxels(), stale).fill_(kOutside);
+    num_points.narrow(0, groups.voxels(), stale).zero_();
+  }
+  count[0] = groups.voxels(), count[1] = groups.dropped, count[2] = groups.invalid;
 }
 
 Result voxelize(const at::Tensor& points_in, at::ArrayRef<double> size, at::ArrayRef<double> range, int64_t max_points,
@@ -118,13 +155,8 @@ Result voxelize(const at::Tensor& points_in, at::ArrayRef<double> size, at::Arra
   const Groups groups = group_checked(points, grid, max_points, max_voxels);
   const int64_t width = points.size(1);
   at::Tensor features = at::empty({groups.voxels(), max_points, width}, points.options());
-  const float* in = points.const_data_ptr<float>();
-  float* out = features.mutable_data_ptr<float>();
-  return finish(features, groups, grid, [&](int64_t v, const int32_t* point, int64_t count) {
-    float* row = out + v * max_points * width;
-    for (int64_t k = 0; k < count; ++k, row += width) std::copy_n(in + point[k] * width, width, row);
-    std::fill_n(row, (max_points - count) * width, 0.0f);
-  });
+  return finish(features, groups, grid,
+                PadRows{points.const_data_ptr<float>(), features.mutable_data_ptr<float>(), width, max_points});
 }
 
 Result voxelize_mean(const at::Tensor& points_in, at::ArrayRef<double> size, at::ArrayRef<double> range,
@@ -134,15 +166,53 @@ Result voxelize_mean(const at::Tensor& points_in, at::ArrayRef<double> size, at:
   const Groups groups = group_checked(points, grid, max_points, max_voxels);
   const int64_t width = points.size(1);
   at::Tensor features = at::empty({groups.voxels(), width}, points.options());
-  const float* in = points.const_data_ptr<float>();
-  float* out = features.mutable_data_ptr<float>();
-  return finish(features, groups, grid, [&](int64_t v, const int32_t* point, int64_t count) {
-    for (int64_t f = 0; f < width; ++f) {
-      double sum = 0;
-      for (int64_t k = 0; k < count; ++k) sum += in[point[k] * width + f];
-      out[v * width + f] = static_cast<float>(sum / static_cast<double>(count));
-    }
+  return finish(features, groups, grid,
+                MeanRows{points.const_data_ptr<float>(), features.mutable_data_ptr<float>(), width});
+}
+
+void voxelize_into(const at::Tensor& points_in, at::ArrayRef<double> size, at::ArrayRef<double> range,
+                   at::Tensor features, at::Tensor coords, at::Tensor num_points, at::Tensor counts,
+                   at::Tensor scratch) {
+  const at::Tensor points = checked_points(points_in);
+  const VoxelGrid grid = make_voxel_grid(size, range);
+  const int64_t width = points.size(1), max_points = features.dim() == 3 ? features.size(1) : 0;
+  check_outputs(points, features, {max_points, width}, coords, num_points, counts, scratch);
+  const Groups groups = group_checked(points, grid, max_points, features.size(0));
+  finish_into(groups, grid, features, coords, num_points, counts,
+              PadRows{points.const_data_ptr<float>(), features.mutable_data_ptr<float>(), width, max_points});
+}
+
+void voxelize_mean_into(const at::Tensor& points_in, at::ArrayRef<double> size, at::ArrayRef<double> range,
+                        int64_t max_points, at::Tensor features, at::Tensor coords, at::Tensor num_points,
+                        at::Tensor counts, at::Tensor scratch) {
+  const at::Tensor points = checked_points(points_in);
+  const VoxelGrid grid = make_voxel_grid(size, range);
+  check_outputs(points, features, {points.size(1)}, coords, num_points, counts, scratch);
+  const Groups groups = group_checked(points, grid, max_points, features.size(0));
+  finish_into(groups, grid, features, coords, num_points, counts,
+              MeanRows{points.const_data_ptr<float>(), features.mutable_data_ptr<float>(), points.size(1)});
+}
+
+using SegmentsResult = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
+
+SegmentsResult voxelize_segments(const at::Tensor& points_in, at::ArrayRef<double> size, at::ArrayRef<double> range,
+                                 int64_t max_voxels) {
+  const at::Tensor points = checked_points(points_in);
+  const VoxelGrid grid = make_voxel_grid(size, range);
+  const Groups groups = group_checked(points, grid, points.size(0) + 1, max_voxels);
+  const auto ints = points.options().dtype(at::kInt), longs = points.options().dtype(at::kLong);
+  at::Tensor coords = at::empty({groups.voxels(), 3}, ints), num_points = at::empty({groups.voxels()}, ints);
+  at::Tensor point = at::empty({static_cast<int64_t>(groups.point.size())}, ints);
+  at::Tensor offsets = at::empty({groups.voxels() + 1}, longs);
+  at::Tensor voxel_of_point = at::full({points.size(0)}, -1, ints);
+  std::copy(groups.point.begin(), groups.point.end(), point.mutable_data_ptr<int32_t>());
+  std::copy(groups.offset.begin(), groups.offset.end(), offsets.mutable_data_ptr<int64_t>());
+  int32_t* owner = voxel_of_point.mutable_data_ptr<int32_t>();
+  write_voxels(groups, grid, coords, num_points, [&](int64_t v, const int32_t* members, int64_t count) {
+    for (int64_t k = 0; k < count; ++k) owner[members[k]] = static_cast<int32_t>(v);
   });
+  return {coords, point, offsets, voxel_of_point, at::scalar_tensor(groups.dropped, longs),
+          at::scalar_tensor(groups.invalid, longs)};
 }
 
 at::Tensor voxelize_dynamic(const at::Tensor& points_in, at::ArrayRef<double> size, at::ArrayRef<double> range) {
@@ -171,5 +241,8 @@ at::Tensor voxelize_dynamic(const at::Tensor& points_in, at::ArrayRef<double> si
 TORCH_LIBRARY_IMPL(bevkd, CPU, m) {
   m.impl("voxelize", bevkd::voxelize);
   m.impl("voxelize_mean", bevkd::voxelize_mean);
+  m.impl("voxelize_into", bevkd::voxelize_into);
+  m.impl("voxelize_mean_into", bevkd::voxelize_mean_into);
   m.impl("voxelize_dynamic", bevkd::voxelize_dynamic);
+  m.impl("voxelize_segments", bevkd::voxelize_segments);
 }

@@ -49,7 +49,7 @@ def test_one_name_in_every_place(op):
 def test_every_schema_has_a_cpu_kernel_and_a_fake():
     library.load()
     names = {schema.name for schema in torch._C._jit_get_all_schemas() if schema.name.startswith("bevkd::")}
-    assert len(names) == 10
+    assert len(names) >= 10
     for name in names:
         assert torch._C._dispatch_has_kernel_for_dispatch_key(name, "CPU"), name
         assert torch._C._dispatch_has_kernel_for_dispatch_key(name, "Meta") or name in _with_python_fake(), name

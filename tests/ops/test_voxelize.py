@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from op_checks import assert_opcheck, assert_same_on_any_threads
 
 from bevkd.errors import ConfigError
-from bevkd.ops import voxelize, voxelize_dynamic, voxelize_mean
+from bevkd.ops import VoxelWorkspace, voxelize, voxelize_dynamic, voxelize_mean, voxelize_segments
 from bevkd.ops.reference import voxelize as twin
 
 SIZE, RANGE = (0.5, 1.0, 4.0), (0.0, -2.0, -2.0, 2.0, 2.0, 2.0)  # 4 x 4 x 1 voxels
@@ -56,6 +56,17 @@ def test_hand_drawn_dynamic():
     found = voxelize_dynamic(cloud, SIZE, RANGE)
     assert found.tolist() == expected
     assert found.dtype == torch.int32
+
+
+def test_hand_drawn_segments():
+    """Cells A, B, A, outside, C, B; C is over the cap."""
+    cloud = points((0.1, 0.2), (1.9, -1.5), (0.3, 0.9), (2.5, 0.0), (1.1, 1.1), (1.6, -1.1))
+    found = voxelize_segments(cloud, SIZE, RANGE, max_voxels=2)
+    assert found.coords.tolist() == [[0, 2, 0], [0, 0, 3]]
+    assert found.point.tolist() == [0, 2, 1, 5]
+    assert found.offsets.tolist() == [0, 2, 4]
+    assert found.voxel_of_point.tolist() == [0, 1, 0, -1, -1, 1]
+    assert (found.num_dropped, found.num_invalid) == (1, 0)
 
 
 def test_upper_bound_is_exclusive_and_lower_inclusive():
@@ -181,6 +192,7 @@ def test_random_clouds_agree_with_the_twin_to_the_bit(cloud, size, max_points, m
     assert_equal(voxelize(*args), twin.voxelize(*args))
     assert_equal(voxelize_mean(*args), twin.voxelize_mean(*args))
     assert torch.equal(voxelize_dynamic(*args[:3]), twin.voxelize_dynamic(*args[:3]))
+    assert_equal(voxelize_segments(*args[:3], max_voxels), twin.voxelize_segments(*args[:3], max_voxels))
 
 
 def test_same_bits_on_any_number_of_threads():
@@ -192,6 +204,26 @@ def test_same_bits_on_any_number_of_threads():
     assert_same_on_any_threads(lambda: (voxelize_dynamic(cloud, size, bounds),))
 
 
+def test_workspace_gives_the_same_voxels_and_blank_rows():
+    """Rows past the voxels are blank after a fuller call too, and the same memory is used."""
+    workspace, means = VoxelWorkspace(), VoxelWorkspace()
+    memory = set()
+    for count in (300, 40, 0, 200):
+        cloud = torch.randn(count, 4)
+        plain, static = voxelize(cloud, SIZE, RANGE, 3, 12), voxelize(cloud, SIZE, RANGE, 3, 12, workspace)
+        mean, static_mean = voxelize_mean(cloud, SIZE, RANGE, 3, 12), voxelize_mean(cloud, SIZE, RANGE, 3, 12, means)
+        memory.add(static.features.data_ptr())
+        for expected, found in ((plain, static), (mean, static_mean)):
+            voxels = int(found.num_voxels)
+            assert voxels == len(expected.coords)
+            assert (found.num_dropped, found.num_invalid) == (expected.num_dropped, expected.num_invalid)
+            assert all(torch.equal(a, b) for a, b in zip(found.trimmed(), expected[:3], strict=True))
+            assert found.features[voxels:].eq(0).all()
+            assert found.coords[voxels:].eq(-1).all()
+            assert found.num_points[voxels:].eq(0).all()
+    assert len(memory) == 1
+
+
 def test_strided_points():
     cloud = torch.randn(50, 8)
     args = (SIZE, RANGE, 3, 20)
@@ -201,6 +233,17 @@ def test_strided_points():
 @pytest.mark.parametrize("name", ["voxelize", "voxelize_mean"])
 def test_opcheck(name):
     assert_opcheck(getattr(torch.ops.bevkd, name), torch.randn(40, 4), list(SIZE), list(RANGE), 3, 6)
+
+
+def test_opcheck_segments():
+    assert_opcheck(torch.ops.bevkd.voxelize_segments, torch.randn(40, 4), list(SIZE), list(RANGE), 6)
+
+
+@pytest.mark.parametrize("name", ["voxelize_into", "voxelize_mean_into"])
+def test_opcheck_into(name):
+    cloud, mean = torch.randn(40, 4), name == "voxelize_mean_into"
+    out = VoxelWorkspace().tensors(cloud, (4,) if mean else (3, 4), 6)
+    assert_opcheck(getattr(torch.ops.bevkd, name), cloud, list(SIZE), list(RANGE), *[3] * mean, *out)
 
 
 def test_opcheck_dynamic():

@@ -47,3 +47,17 @@ def voxelize_mean(
     features, coords, num_points, *counts = voxelize(points, voxel_size, point_range, max_points, max_voxels)
     mean = features.double().sum(1) / num_points[:, None]
     return mean.float(), coords, num_points, *counts
+
+
+def voxelize_segments(
+    points: Tensor, voxel_size: Sequence[float], point_range: Sequence[float], max_voxels: int
+) -> tuple[Tensor, ...]:
+    """(coords [V, 3], point [P], offsets [V + 1], voxel_of_point [N], num_dropped, num_invalid)."""
+    _, coords, num_points, *counts = voxelize(points, voxel_size, point_range, max(len(points), 1), max_voxels)
+    number = {cell: voxel for voxel, cell in enumerate(map(tuple, coords.tolist()))}
+    cells = map(tuple, voxelize_dynamic(points, voxel_size, point_range).tolist())
+    voxel_of_point = torch.tensor([number.get(cell, -1) for cell in cells], dtype=torch.int32)
+    order = voxel_of_point.argsort(stable=True)
+    point = order[voxel_of_point[order] >= 0].int()
+    offsets = torch.cat((torch.zeros(1, dtype=torch.int64), num_points.long().cumsum(0)))
+    return coords, point, offsets, voxel_of_point, *counts
