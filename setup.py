@@ -21,21 +21,25 @@ ROOT = Path(__file__).resolve().parent
 # -ffp-contract=off: cell arithmetic must round alike on every machine, so no fused multiply-add.
 # -fopenmp only when compiling: at::parallel_for then runs on the OpenMP library that torch has already loaded.
 CXX_FLAGS = ["-O3", "-ffp-contract=off", "-fopenmp", "-fvisibility=hidden", "-g0", "-Wall", "-Wno-unknown-pragmas"]
-NVCC_FLAGS = ["-O3", "--fmad=false"]
+NVCC_FLAGS = ["-O3", "--fmad=false"]  # kernels that want a fused multiply-add call fmaf
+# A100 and H100/H200 in machine code; later ones through PTX. TORCH_CUDA_ARCH_LIST overrules it.
+CUDA_ARCHITECTURES = "8.0;9.0+PTX"
 
 
-def sources(suffix: str) -> list[str]:
-    return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "csrc").rglob(f"*{suffix}"))
+def sources(with_cuda: bool) -> list[str]:
+    files = [path for path in (ROOT / "csrc").rglob("*") if path.suffix in (".cpp", ".cu")]
+    cuda_only = {path for path in files if path.suffix == ".cu" or path.stem.endswith("_cuda")}
+    return sorted(str(path.relative_to(ROOT)) for path in files if with_cuda or path not in cuda_only)
 
 
 def extension() -> CppExtension:
-    cuda_files = sources(".cu")
     forced_cpu = os.environ.get("BEVKD_FORCE_CPU", "0") not in ("", "0")
-    with_cuda = bool(cuda_files and torch.version.cuda and CUDA_HOME and not forced_cpu)
+    with_cuda = bool(torch.version.cuda and CUDA_HOME and not forced_cpu)
+    if with_cuda:
+        os.environ.setdefault("TORCH_CUDA_ARCH_LIST", CUDA_ARCHITECTURES)
     return (CUDAExtension if with_cuda else CppExtension)(
         name="bevkd._C",
-        sources=sources(".cpp") + (cuda_files if with_cuda else []),
-        define_macros=[("BEVKD_WITH_CUDA", None)] if with_cuda else [],
+        sources=sources(with_cuda),
         extra_compile_args={"cxx": CXX_FLAGS, "nvcc": NVCC_FLAGS},
         py_limited_api=True,  # nothing of Python is linked: torch.ops.load_library opens the file
     )

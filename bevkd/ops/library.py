@@ -8,32 +8,46 @@ from torch import Tensor
 
 from bevkd.errors import ConfigError
 
+# The file that load() opens. Tests put the library of emulated CUDA kernels here, before an op is first used.
+PATH = Path(__file__).resolve().parents[1] / "_C.so"
+
 _BUILD = "build it in the repository root with: pip install -e . --no-build-isolation --no-deps"
 
 
 @cache
 def load() -> None:
-    """Load ``bevkd/_C.so`` once.
+    """Load :data:`PATH`, ``bevkd/_C.so``, once.
 
     Raises:
         ConfigError: the library is missing, or was compiled against another torch.
     """
-    path = Path(__file__).resolve().parents[1] / "_C.so"
-    if not path.is_file():
-        raise ConfigError(f"the compiled ops {path} are missing; {_BUILD}")
+    if not PATH.is_file():
+        raise ConfigError(f"the compiled ops {PATH} are missing; {_BUILD}")
     try:
-        torch.ops.load_library(path)
+        torch.ops.load_library(PATH)
     except OSError as error:
         raise ConfigError(
-            f"the compiled ops {path} do not load under torch {torch.__version__} ({error}); {_BUILD}"
+            f"the compiled ops {PATH} do not load under torch {torch.__version__} ({error}); {_BUILD}"
         ) from error
 
 
-def require_cpu(**tensors: Tensor) -> None:
+@cache
+def has_cuda() -> bool:
+    """Whether the compiled library holds the CUDA kernels."""
+    load()
+    return torch._C._dispatch_has_kernel_for_dispatch_key("bevkd::voxelize_dynamic", "CUDA")
+
+
+def require_device(**tensors: Tensor) -> None:
     """Raise ConfigError naming the first tensor that no kernel of this build can take."""
     for name, tensor in tensors.items():
-        if tensor.device.type not in ("cpu", "meta"):
-            raise ConfigError(f"{name} is on {tensor.device}, expected cpu: this version has CPU kernels only")
+        if tensor.device.type == "cuda" and not has_cuda():
+            raise ConfigError(
+                f"{name} is on {tensor.device}, but the ops were built without CUDA kernels;"
+                f" with a CUDA torch and nvcc at hand, {_BUILD}"
+            )
+        if tensor.device.type not in ("cpu", "meta", "cuda"):
+            raise ConfigError(f"{name} is on {tensor.device}, expected cpu or cuda")
 
 
 def require_tensor(name: str, tensor: Tensor, shape: str, dims: int, dtypes: tuple[torch.dtype, ...]) -> None:
@@ -45,4 +59,4 @@ def require_tensor(name: str, tensor: Tensor, shape: str, dims: int, dtypes: tup
     if tensor.dtype not in dtypes:
         expected = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
         raise ConfigError(f"{name} is {str(tensor.dtype).removeprefix('torch.')}, expected {expected}")
-    require_cpu(**{name: tensor})
+    require_device(**{name: tensor})

@@ -63,7 +63,7 @@ def _with_python_fake() -> set[str]:
 
 def test_missing_library_names_the_command(monkeypatch, tmp_path):
     library.load.cache_clear()
-    monkeypatch.setattr(library, "__file__", str(tmp_path / "bevkd" / "ops" / "library.py"))
+    monkeypatch.setattr(library, "PATH", tmp_path / "_C.so")
     with pytest.raises(
         ConfigError, match=r"_C\.so are missing; build it .*pip install -e \. --no-build-isolation"
     ) as error:
@@ -73,9 +73,8 @@ def test_missing_library_names_the_command(monkeypatch, tmp_path):
 
 def test_library_of_another_torch_names_the_command(monkeypatch, tmp_path):
     library.load.cache_clear()
-    (tmp_path / "bevkd").mkdir()
-    (tmp_path / "bevkd" / "_C.so").write_bytes(b"not a library")
-    monkeypatch.setattr(library, "__file__", str(tmp_path / "bevkd" / "ops" / "library.py"))
+    (tmp_path / "_C.so").write_bytes(b"not a library")
+    monkeypatch.setattr(library, "PATH", tmp_path / "_C.so")
     with pytest.raises(ConfigError, match="do not load under torch"):
         library.load()
 
