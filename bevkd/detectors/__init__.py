@@ -1,10 +1,12 @@
 """3D detectors in bird's-eye view; importing this package registers them with mmdet3d."""
 
+from bevkd.detectors import sparse  # first: it quietens what spconv warns of when mmdet3d imports it
 from bevkd.detectors.bev_detector import BEVDetector
 from bevkd.detectors.bev_encoder import BEVEncoder
 from bevkd.detectors.center_head import LabelOrder, SlimCenterHead, build_center_head
 from bevkd.detectors.lift_splat import LiftSplatEncoder
 from bevkd.detectors.pillar import PillarEncoder
+from bevkd.detectors.voxel import VoxelEncoder
 
 __all__ = [
     "BEVDetector",
@@ -13,5 +15,7 @@ __all__ = [
     "LiftSplatEncoder",
     "PillarEncoder",
     "SlimCenterHead",
+    "VoxelEncoder",
     "build_center_head",
+    "sparse",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 
 def conv_block(in_channels: int, out_channels: int, stride: int = 1, momentum: float = 0.1) -> nn.Sequential:
@@ -12,3 +13,15 @@ def conv_block(in_channels: int, out_channels: int, stride: int = 1, momentum: f
         nn.BatchNorm2d(out_channels, eps=1e-3, momentum=momentum),
         nn.ReLU(inplace=True),
     )
+
+
+class PointBatchNorm(nn.BatchNorm1d):
+    """Batch normalisation over points or voxels, [P, C], which also takes fewer than two of them.
+
+    Batch statistics need two rows; a cloud with one or none keeps its gradient path through the running ones.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and len(x) < 2:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        return super().forward(x)

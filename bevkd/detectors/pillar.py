@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from mmdet3d.registry import MODELS
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from bevkd.detectors.layers import conv_block
-from bevkd.errors import ConfigError, DataError
+from bevkd.detectors.layers import PointBatchNorm, conv_block
+from bevkd.detectors.lidar import LidarEncoder
+from bevkd.errors import ConfigError
 from bevkd.ops import Voxels, voxelize
 from bevkd.structures import BEVGrid
 
@@ -18,12 +17,11 @@ POINT_FEATURES = 10
 
 
 @MODELS.register_module()
-class PillarEncoder(BaseModule):
+class PillarEncoder(LidarEncoder):
     """Pillars, one point-wise layer, a maximum per pillar, and a convolution down to the grid.
 
     After PointPillars (Lang et al., CVPR 2019), with two differences. Batch statistics are taken over real points
-    only, not over padding, and inputs are scaled to about [-1, 1], because intensity up to 255 beside offsets of
-    centimetres makes short trainings slow. Points beyond the grid or ``z_range`` are left out.
+    only, not over padding, and inputs are scaled, see :class:`LidarEncoder`.
 
     Args:
         grid: the grid of the output.
@@ -53,25 +51,16 @@ class PillarEncoder(BaseModule):
         momentum: float = 0.1,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg)
+        super().__init__(grid, z_range, intensity_max, init_cfg)
         if downsample not in (1, 2, 4):
             raise ConfigError(f"PillarEncoder downsample is {downsample!r}, expected 1, 2 or 4")
-        if len(z_range) != 2 or not z_range[1] > z_range[0]:
-            raise ConfigError(f"PillarEncoder z_range is {z_range}, expected (min, max) with min < max")
-        self.grid = grid
         self.out_channels = out_channels
         self.downsample = downsample
         self.max_points, self.max_pillars = max_points, tuple(max_pillars)
         self.side = grid.cell / downsample
-        (x0, x1), (y0, y1), (z0, z1) = grid.x_range, grid.y_range, z_range
-        self.point_range = (x0, y0, z0, x1, y1, z1)
         self.shape = tuple(n * downsample for n in grid.shape)
-        centre = [(x0 + x1) / 2, (y0 + y1) / 2, (z0 + z1) / 2, 0.0, 0.0]
-        scale = [(x1 - x0) / 2, (y1 - y0) / 2, (z1 - z0) / 2, intensity_max, 0.5]
-        self.register_buffer("centre", torch.tensor(centre), persistent=False)
-        self.register_buffer("scale", torch.tensor(scale), persistent=False)
         self.linear = nn.Linear(POINT_FEATURES, pillar_channels, bias=False)
-        self.norm = nn.BatchNorm1d(pillar_channels, eps=1e-3, momentum=momentum)
+        self.norm = PointBatchNorm(pillar_channels, eps=1e-3, momentum=momentum)
         strides = {1: (1,), 2: (2,), 4: (2, 2)}[downsample]
         widths = (pillar_channels, *(out_channels,) * len(strides))
         self.stem = nn.Sequential(
@@ -97,23 +86,16 @@ class PillarEncoder(BaseModule):
             torch.cat([v.num_points for v in voxels]).long(),
         )
         index = torch.cat(start)[owner]
-        pillars = self._normalise(self.linear(features)).relu()
+        pillars = self.norm(self.linear(features)).relu()
         # After ReLU nothing is negative, so an empty canvas of zeros is neutral under the maximum.
         canvas = pillars.new_zeros(len(points) * cells, pillars.shape[1])
         canvas = canvas.scatter_reduce(0, index[:, None].expand_as(pillars), pillars, "amax")
         return self.stem(canvas.view(len(points), *self.shape, -1).permute(0, 3, 1, 2))
 
-    def sees(self, points: list[Tensor]) -> list[bool]:
-        """Whether each cloud has a point inside the range, i.e. anything to detect from."""
-        low, high = (self.centre.new_tensor(self.point_range[i : i + 3]) for i in (0, 3))
-        return [bool(((cloud[:, :3] >= low) & (cloud[:, :3] < high)).all(1).any()) for cloud in points]
-
     def _voxelize(self, cloud: Tensor) -> Voxels:
-        if cloud.dim() != 2 or cloud.shape[1] != len(self.centre):
-            raise DataError(f"points have shape {tuple(cloud.shape)}, expected [N, 5]: x, y, z, intensity, time lag")
         size = (self.side, self.side, self.point_range[5] - self.point_range[2])
         limit = self.max_pillars[0 if self.training else 1]
-        return voxelize(cloud.float(), size, self.point_range, self.max_points, limit)
+        return voxelize(self.checked(cloud), size, self.point_range, self.max_points, limit)
 
     def _point_features(self, features: Tensor, coords: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Padded pillars [V, K, 5] to the features [P, 10] of their real points and the pillar [P] of each."""
@@ -124,15 +106,8 @@ class PillarEncoder(BaseModule):
         low = coords.new_tensor([self.point_range[0], self.point_range[1]], dtype=flat.dtype)
         middle = (coords[:, [2, 1]].to(flat.dtype) + 0.5) * self.side + low
         parts = (
-            (flat - self.centre) / self.scale,
+            self.scaled(flat),
             (flat[:, :3] - mean[owner]) / self.side,
             (flat[:, :2] - middle[owner]) / self.side,
         )
         return torch.cat(parts, 1), owner
-
-    def _normalise(self, x: Tensor) -> Tensor:
-        if self.training and len(x) < 2:
-            # Batch statistics need two points; an empty cloud keeps its gradient path through the running ones.
-            norm = self.norm
-            return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
-        return self.norm(x)

@@ -51,6 +51,11 @@ CAMERA = {
 }  # fmt: skip
 
 
+def voxel_config() -> dict:
+    encoder = {"type": "VoxelEncoder", "width": 0.25, "blocks": 1, "downsample": 4, "voxel_height": 0.5}
+    return detector_config(lidar_encoder=encoder)
+
+
 def camera_config() -> dict:
     return detector_config(lidar_encoder=None, camera_encoder=CAMERA)
 

@@ -4,14 +4,14 @@ import copy
 
 import pytest
 import torch
-from detector_scenes import GRID, IMAGE, camera_config, detector_config, one_of_each, sample
+from detector_scenes import GRID, IMAGE, camera_config, detector_config, one_of_each, sample, voxel_config
 from mmdet3d.registry import MODELS
 
 from bevkd.datasets.constants import CLASSES
 from bevkd.errors import ConfigError, DataError
 from bevkd.structures.taps import record_taps
 
-CONFIGS = {"lidar": detector_config, "camera": camera_config}
+CONFIGS = {"lidar": detector_config, "voxel": voxel_config, "camera": camera_config}
 
 
 def build(config):
@@ -107,9 +107,10 @@ def test_the_camera_loss_falls():
     assert history[-1] < 0.5 * history[0]
 
 
+@pytest.mark.parametrize("config", [detector_config, voxel_config])
 @pytest.mark.parametrize("cloud", [torch.zeros(0, 5), torch.full((9, 5), 500.0), torch.full((3, 5), float("nan"))])
-def test_nothing_in_range_trains_and_finds_nothing(cloud):
-    model = build(detector_config())
+def test_nothing_in_range_trains_and_finds_nothing(cloud, config):
+    model = build(config())
     inputs, samples = batch()
     inputs["points"] = [cloud, cloud]
     total = sum(model(inputs, samples, mode="loss").values())

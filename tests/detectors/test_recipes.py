@@ -73,3 +73,21 @@ def test_full_size_shapes():
     lidar = student("configs/lidar/pillar_nuscenes.py").lidar_encoder
     assert lidar.shape == (720, 720)
     assert meta(lidar.stem)(torch.empty(1, 64, 720, 720, device="meta")).shape == (1, 256, 180, 180)
+
+
+@pytest.mark.parametrize(("size", "channels"), [("", 256), ("_s", 256), ("_xs", 192), ("_xxs", 128)])
+def test_full_size_voxels(size, channels):
+    pytest.importorskip("spconv")
+    lidar = student(f"configs/lidar/voxel{size}_nuscenes.py").lidar_encoder
+    assert lidar.voxel_size == pytest.approx((0.075, 0.075, 0.2))
+    assert lidar.sparse.sparse_shape == [41, 1440, 1440]
+    cloud = torch.rand(50, 5) * torch.tensor([100, 100, 7, 255, 0.4]) - torch.tensor([50, 50, 4.5, 0, 0])
+    assert lidar.eval()([cloud]).shape == (1, channels, 180, 180)
+
+
+@pytest.mark.parametrize(("name", "cells"), [("032", 360), ("040", 288), ("048", 240), ("064", 180)])
+def test_pillar_sizes_cover_the_same_ground(name, cells):
+    model = student(f"configs/lidar/pillar{name}_nuscenes.py")
+    assert model.grid.shape == (cells, cells)
+    assert model.grid.x_range == model.grid.y_range == (-57.6, 57.6)
+    assert model.lidar_encoder.side == pytest.approx(115.2 / cells)
