@@ -1,7 +1,8 @@
 """Distillation: the distiller, its teachers, and one file per method for bird's-eye view."""
 
+from bevkd.distill.distillbev import DistillBEV
 from bevkd.distill.distiller import Distiller
 from bevkd.distill.teachers import LiveTeacher
 from bevkd.distill.unidistill import UniDistill
 
-__all__ = ["Distiller", "LiveTeacher", "UniDistill"]
+__all__ = ["DistillBEV", "Distiller", "LiveTeacher", "UniDistill"]

@@ -10,7 +10,7 @@ from mmdet3d.registry import MODELS
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from bevkd.distill.models import build_model, grid_of, join_grids
+from bevkd.distill.models import build_model, copy_modules, grid_of, join_grids
 from bevkd.errors import ConfigError
 from bevkd.structures import BEVGrid
 from bevkd.structures.taps import record_taps, resolve_taps
@@ -31,9 +31,12 @@ class Distiller(BaseModel):
         student: model config, config file or module; its ``data_preprocessor`` is the distiller's too.
         teacher: config of a teacher source such as :class:`bevkd.distill.teachers.LiveTeacher`, or the object.
         methods: name -> config or module of a distillation method. A method is called with the student's taps, the
-            teacher's taps and :class:`bevkd.structures.targets.Targets`, or the data samples without a BEV grid.
+            teacher's taps and :class:`bevkd.structures.targets.Targets`, or the data samples without a BEV grid. Its
+            attribute ``required_taps`` names what it reads of both, ``teacher_taps`` what of the teacher alone.
         taps: name -> module path in the student; None takes its ``default_taps``.
         grid: ``dict(x_range, y_range, cell)`` for a student without a ``grid`` of its own.
+        init_from_teacher: module path in the student -> module path in a live teacher, whose weights
+            :meth:`init_weights` copies, see :func:`bevkd.distill.models.copy_modules`.
 
     Raises:
         ConfigError: no method, an unknown tap, a tap that a method lacks, or, once the teacher is loaded, grids or
@@ -47,6 +50,7 @@ class Distiller(BaseModel):
         methods: Mapping[str, Any],
         taps: Mapping[str, str] | None = None,
         grid: Mapping[str, Any] | BEVGrid | None = None,
+        init_from_teacher: Mapping[str, str] | None = None,
         data_preprocessor: Any = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -62,12 +66,17 @@ class Distiller(BaseModel):
         if isinstance(self.teacher, nn.Module):
             raise ConfigError("the distiller's teacher is a module, expected a source such as LiveTeacher(module)")
         self._require_taps(self.taps, "student")
+        self._init_from_teacher = dict(init_from_teacher or {})
         self._ready = False
 
     def init_weights(self) -> None:
-        """Initialise the student and the methods, then load and check the teacher."""
+        """Initialise the student and the methods, load and check the teacher, and copy what starts from it."""
         super().init_weights()
         self.prepare()
+        if self._init_from_teacher:
+            if getattr(self.teacher, "model", None) is None:
+                raise ConfigError("init_from_teacher needs a teacher with a model, expected a LiveTeacher")
+            copy_modules(self.student, self.teacher.model, self._init_from_teacher)
 
     def prepare(self) -> None:
         """Load the teacher and compare it with the student, once.
@@ -116,7 +125,8 @@ class Distiller(BaseModel):
 
     def _require_taps(self, taps: Mapping[str, str], who: str) -> None:
         for name, method in self.methods.items():
-            missing = [tap for tap in getattr(method, "required_taps", ()) if tap not in taps]
+            wanted = [*getattr(method, "required_taps", ()), *getattr(method, f"{who}_taps", ())]
+            missing = [tap for tap in wanted if tap not in taps]
             if missing:
                 raise ConfigError(f"method {name!r} needs the taps {missing} of the {who}, which has {sorted(taps)}")
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmdet3d.registry import MODELS
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from bevkd.errors import ConfigError
+from bevkd.errors import ConfigError, nearest
 from bevkd.structures import BEVGrid
 
 
@@ -81,3 +82,37 @@ def join_grids(student: BEVGrid | None, teacher: BEVGrid | None) -> BEVGrid | No
         raise ConfigError(f"the {who} has no BEV grid, expected grid=dict(x_range, y_range, cell) in its config")
     student.require_same(teacher)
     return student
+
+
+@torch.no_grad()
+def copy_modules(student: nn.Module, teacher: nn.Module, modules: Mapping[str, str]) -> None:
+    """Start parts of the student from the teacher's weights and statistics.
+
+    Args:
+        modules: dotted module path in the student -> path in the teacher, e.g. ``{"head.task_heads":
+            "pts_bbox_head.task_heads"}``. Keys and shapes must agree.
+
+    Raises:
+        ConfigError: a path that names no module, or parts that differ; nothing is copied then.
+    """
+    pairs = []
+    for mine, theirs in modules.items():
+        ours, given = _module(student, mine, "student"), _module(teacher, theirs, "teacher").state_dict()
+        wanted = ours.state_dict()
+        wrong = sorted(wanted.keys() ^ given.keys()) or [k for k in wanted if wanted[k].shape != given[k].shape]
+        if wrong:
+            raise ConfigError(
+                f"init_from_teacher: the student's {mine!r} and the teacher's {theirs!r} differ in "
+                f"{', '.join(wrong[:3])}, expected equal names and shapes"
+            )
+        pairs.append((ours, given))
+    for ours, given in pairs:
+        ours.load_state_dict(given)
+
+
+def _module(model: nn.Module, path: str, who: str) -> nn.Module:
+    modules = dict(model.named_modules())
+    if not path or path not in modules:
+        known = nearest(path, sorted(filter(None, modules)))
+        raise ConfigError(f"init_from_teacher names {path!r}, which the {who} does not have{known}")
+    return modules[path]

@@ -14,15 +14,23 @@ import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
-from bevkd.distill.foreground import check_boxes, check_maps, count_boxes, gaussian_mask, rank_mean, sample_keypoints
+from bevkd.distill.adapters import ConvAdapter
+from bevkd.distill.foreground import (
+    check_boxes,
+    check_maps,
+    count_boxes,
+    gaussian_mask,
+    no_loss,
+    rank_mean,
+    sample_keypoints,
+)
+from bevkd.distill.heads import Head, join_head
 from bevkd.errors import ConfigError
 from bevkd.structures import BEVGrid
 from bevkd.structures.targets import Targets
 
 _EPS = 1e-4  # in the divisors, in the cosine's norm, and the margin of the heat clamp
 _TEACHER_TEMPERATURE = 2.0  # divides the teacher's heat logits and only those
-
-Head = Sequence[Mapping[str, Tensor]]
 
 
 def feature_loss(
@@ -91,7 +99,7 @@ def response_loss(student_head: Head, teacher_head: Head, boxes: Sequence[Tensor
 def _feature(student: Tensor, teacher: Tensor, boxes: Sequence[Tensor], grid: BEVGrid, swap: bool) -> Tensor:
     count = count_boxes(boxes, student.device)
     if not any(len(box) for box in boxes):
-        return _nothing(student)
+        return no_loss(student)
     mine = sample_keypoints(student, boxes, grid, swap)
     theirs = sample_keypoints(teacher.detach(), boxes, grid, swap)
     return (mine - theirs).abs().mean((1, 2)).sum() / (count + _EPS)
@@ -100,14 +108,14 @@ def _feature(student: Tensor, teacher: Tensor, boxes: Sequence[Tensor], grid: BE
 def _relation(student: Tensor, teacher: Tensor, boxes: Sequence[Tensor], grid: BEVGrid, swap: bool) -> Tensor:
     count = count_boxes(boxes, student.device)
     if not any(len(box) for box in boxes):
-        return _nothing(student)
+        return no_loss(student)
     mine = _cosines(sample_keypoints(student, boxes, grid, swap))
     theirs = _cosines(sample_keypoints(teacher.detach(), boxes, grid, swap))
     return (mine - theirs).abs().mean((1, 2)).sum() / (count + _EPS)
 
 
 def _response(student_head: Head, teacher_head: Head, boxes: Sequence[Tensor], grid: BEVGrid) -> Tensor:
-    mine, theirs = _joined(student_head, "student"), _joined(teacher_head, "teacher")
+    mine, theirs = join_head(student_head, "student"), join_head(teacher_head, "teacher")
     if mine[2] != theirs[2]:
         raise ConfigError(f"the student's head has tasks {mine[2]}, the teacher's {theirs[2]}, expected the same")
     check_maps(mine[0], theirs[0], grid, boxes, "heat")
@@ -115,41 +123,22 @@ def _response(student_head: Head, teacher_head: Head, boxes: Sequence[Tensor], g
     mask = gaussian_mask([box.to(mine[0].device) for box in boxes], grid)
     weight = rank_mean(mask.sum()) + _EPS
     if not any(len(box) for box in boxes):
-        return _nothing(mine[0]) + _nothing(mine[1])
+        return no_loss(mine[0]) + no_loss(mine[1])
     heat = (_heat(mine[0]) - _heat(theirs[0].detach() / _TEACHER_TEMPERATURE)).abs()
     regression = (mine[1] - theirs[1].detach()).abs().mean(1)
     return (mask * heat).sum() / weight + (mask * regression).sum() / weight
 
 
-def _nothing(student: Tensor) -> Tensor:
-    """Zero with a zero gradient, which a sum over ``student * 0`` is not where the student holds an infinity."""
-    return student.float().flatten()[:0].sum()
-
-
 def _cosines(points: Tensor) -> Tensor:
     """[N, 9, C] to [N, 9, 9]."""
     unit = points / (torch.linalg.vector_norm(points, dim=2, keepdim=True) + _EPS)
-    return unit @ unit.transpose(1, 2)
+    with torch.autocast(points.device.type, enabled=False):  # which would multiply in half precision
+        return unit @ unit.transpose(1, 2)
 
 
 def _heat(logits: Tensor) -> Tensor:
     """[B, classes, Y, X] logits to [B, Y, X] probability of the likeliest class."""
     return logits.sigmoid().clamp(_EPS, 1 - _EPS).amax(1)
-
-
-def _joined(head: Head, who: str) -> tuple[Tensor, Tensor, list[dict[str, int]]]:
-    """All heat maps [B, c, Y, X], all regression maps [B, c, Y, X], and channels by key and task, of one head."""
-    try:
-        tasks = [{key: maps[key].shape[1] for key in sorted(maps)} for maps in head]
-        heat = torch.cat([maps["heatmap"] for maps in head], 1)
-        regression = torch.cat([maps[key] for maps in head for key in sorted(maps) if key != "heatmap"], 1)
-    except (TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:
-        raise ConfigError(
-            f"the {who}'s head is {type(head).__name__}, expected a list over tasks of dicts with 'heatmap' and "
-            f"regression maps [B, c, Y, X]: {error}"
-        ) from error
-    dtype = torch.promote_types(heat.dtype, torch.float32)
-    return heat.to(dtype), regression.to(dtype), tasks
 
 
 @MODELS.register_module()
@@ -192,7 +181,9 @@ class UniDistill(nn.Module):
         wrong = set(adapters or {}) - {"low", "high"}
         if wrong:
             raise ConfigError(f"UniDistill adapters name {sorted(wrong)}, expected 'low' or 'high'")
-        self.adapters = nn.ModuleDict({tap: _adapter(*channels) for tap, channels in (adapters or {}).items()})
+        self.adapters = nn.ModuleDict(
+            {tap: ConvAdapter(pair, field=f"UniDistill adapters[{tap!r}]") for tap, pair in (adapters or {}).items()}
+        )
 
     @property
     def required_taps(self) -> tuple[str, ...]:
@@ -213,8 +204,3 @@ class UniDistill(nn.Module):
         if self.weights["response"]:
             losses["response"] = self.weights["response"] * _response(student["head"], teacher["head"], boxes, grid)
         return losses
-
-
-def _adapter(student: int, teacher: int) -> nn.Sequential:
-    convolution = nn.Conv2d(student, teacher, 3, padding=1, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(teacher), nn.ReLU())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from bevkd.errors import ConfigError
@@ -52,6 +53,14 @@ class BEVGrid:
     def shape(self) -> tuple[int, int]:
         """(Y, X): rows and columns."""
         return tuple(round((hi - lo) / self.cell) for lo, hi in (self.y_range, self.x_range))
+
+    def centres(self, device: torch.device | str | None = None) -> Tensor:
+        """Metres of the cell centres: [2, Y, X] float32, x first."""
+        (x0, _), (y0, _) = self.x_range, self.y_range
+        rows, columns = self.shape
+        y = y0 + (torch.arange(rows, device=device) + 0.5) * self.cell
+        x = x0 + (torch.arange(columns, device=device) + 0.5) * self.cell
+        return torch.stack((x.expand(rows, columns), y[:, None].expand(rows, columns)))
 
     def to_cells(self, xy: Tensor) -> Tensor:
         """Metres [..., 2] (x, y) to continuous (column, row) counted from the outer corner [..., 2]."""

@@ -175,3 +175,38 @@ def test_two_dimensional_models_get_the_data_samples(detector, batch):
     student, teacher = detector(0), detector(1)
     student.grid = teacher.grid = None
     assert "kd/d/low" in Distiller(student, LiveTeacher(teacher), {"d": Direct()})(*batch, mode="loss")
+
+
+def test_parts_start_from_the_teacher(detector):
+    parts = {"init_from_teacher": {"head.tasks": "head.tasks", "encoder.1": "encoder.1"}}
+    model = Distiller(detector(0), LiveTeacher(detector(1)), {"u": UniDistill()}, **parts)
+    with torch.no_grad():
+        model.teacher.config.encoder[1].running_mean += 1
+    model.init_weights()
+    theirs = model.teacher.model.state_dict()
+    same = {key for key, value in model.student.state_dict().items() if torch.equal(value, theirs[key])}
+    assert {key for key in theirs if key.startswith(("head.tasks", "encoder.1"))} <= same
+    assert "stem.weight" not in same
+    assert model.student.head.tasks[0]["reg"].weight.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("modules", "found"),
+    [
+        ({"head.task": "head.tasks"}, "names 'head.task', which the student does not have; nearest: head.tasks"),
+        ({"head": "heads"}, "names 'heads', which the teacher does not have; nearest: head"),
+        ({"encoder.1": "head"}, "'encoder.1' and the teacher's 'head' differ in"),
+        ({"encoder.1": "encoder.1", "head.tasks": "head.tasks"}, r"'head\.tasks' differ in 0\.\w+\.weight"),
+    ],
+)
+def test_parts_that_cannot_start_from_the_teacher(detector, modules, found):
+    class Wide(type(detector())):
+        def __init__(self):
+            super().__init__()
+            self.head = type(self.head)(9)
+            nn.init.constant_(self.encoder[1].weight, 2.0)
+
+    model = Distiller(detector(0), LiveTeacher(Wide()), {"u": UniDistill()}, init_from_teacher=modules)
+    with pytest.raises(ConfigError, match=found):
+        model.init_weights()
+    assert (model.student.encoder[1].weight == 1).all()  # nothing was copied

@@ -1,57 +1,19 @@
 """Boxes checked, maps sampled at their points, and Gaussian masks."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
+from method_scenes import WIDE, random_boxes, slow_mask, slow_radius
 
 from bevkd.distill.foreground import check_boxes, gaussian_mask, gaussian_radius, rank_mean, sample_keypoints
 from bevkd.errors import DataError
 from bevkd.structures import BEVGrid, nine_keypoints, sample_bev
 
 CARD = BEVGrid((-54, 54), (-54, 54), 0.6)
-WIDE = BEVGrid((-6, 12), (-4, 4), 0.5)  # not square and not centred
 
 
 def box(x, y, dx, dy, yaw=0.0):
     return torch.tensor([[x, y, 0.0, dx, dy, 1.5, yaw]])
-
-
-def random_boxes(count, grid, seed=0):
-    draw = np.random.default_rng(seed)
-    low, high = (grid.x_range[0], grid.y_range[0]), (grid.x_range[1], grid.y_range[1])
-    centres, sizes = draw.uniform(low, high, (count, 2)), draw.uniform(0.3, 9, (count, 2))
-    columns = (centres, np.zeros((count, 1)), sizes, np.ones((count, 1)), draw.uniform(-4, 4, (count, 1)))
-    return torch.tensor(np.hstack(columns), dtype=torch.float32)
-
-
-def slow_radius(dx, dy, overlap=0.7):
-    """CenterNet's rule, one box at a time."""
-    roots = []
-    for a, b, c in (
-        (1, dx + dy, dx * dy * (1 - overlap) / (1 + overlap)),
-        (4, 2 * (dx + dy), (1 - overlap) * dx * dy),
-        (4 * overlap, -2 * overlap * (dx + dy), (overlap - 1) * dx * dy),
-    ):
-        roots.append((b + math.sqrt(b * b - 4 * a * c)) / 2)
-    return max(0, int(min(roots)))
-
-
-def slow_mask(boxes, grid):
-    rows, columns = grid.shape
-    mask = np.zeros((rows, columns))
-    for x, y, _, dx, dy, *_ in boxes.double().tolist():
-        column, row = math.floor((x - grid.x_range[0]) / grid.cell), math.floor((y - grid.y_range[0]) / grid.cell)
-        if not (0 <= column < columns and 0 <= row < rows):
-            continue
-        radius = slow_radius(dx / grid.cell, dy / grid.cell)
-        sigma = (2 * radius + 1) / 6
-        for i in range(max(0, row - radius), min(rows, row + radius + 1)):
-            for j in range(max(0, column - radius), min(columns, column + radius + 1)):
-                value = math.exp(-((i - row) ** 2 + (j - column) ** 2) / (2 * sigma**2))
-                mask[i, j] = max(mask[i, j], value)
-    return mask
 
 
 def test_radii_of_a_car_a_pedestrian_and_a_bus():

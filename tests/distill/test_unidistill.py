@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from method_scenes import head, maps
 
 from bevkd.distill.foreground import gaussian_mask
 from bevkd.distill.unidistill import UniDistill, feature_loss, relation_loss, response_loss
@@ -14,19 +15,6 @@ from bevkd.structures.targets import Targets
 
 CARD = BEVGrid((-54, 54), (-54, 54), 0.6)
 EPS = 1e-4
-
-
-def maps(grid, channels=6, batch=2, seed=0):
-    return torch.randn(batch, channels, *grid.shape, generator=torch.Generator().manual_seed(seed))
-
-
-def head(grid, batch=2, seed=0, tasks=(1, 2), extra=()):
-    draw = torch.Generator().manual_seed(seed)
-    sizes = {"reg": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2, **dict.fromkeys(extra, 1)}
-    return [
-        {k: torch.randn(batch, n, *grid.shape, generator=draw) for k, n in {"heatmap": classes, **sizes}.items()}
-        for classes in tasks
-    ]
 
 
 def mapped(task_maps, change):
