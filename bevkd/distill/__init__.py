@@ -2,7 +2,8 @@
 
 from bevkd.distill.distillbev import DistillBEV
 from bevkd.distill.distiller import Distiller
+from bevkd.distill.rdd import RDD
 from bevkd.distill.teachers import LiveTeacher
 from bevkd.distill.unidistill import UniDistill
 
-__all__ = ["DistillBEV", "Distiller", "LiveTeacher", "UniDistill"]
+__all__ = ["RDD", "DistillBEV", "Distiller", "LiveTeacher", "UniDistill"]

@@ -16,14 +16,15 @@ from bevkd.structures import BEVGrid
 from bevkd.structures.taps import record_taps, resolve_taps
 from bevkd.structures.targets import Targets
 
-_PREFIX = "kd/"
+_LOSS, _INFO = "kd/", "info/"
 
 
 @MODELS.register_module()
 class Distiller(BaseModel):
     """A student, a teacher source and methods, as one mmengine model.
 
-    ``mode='loss'`` gives the student's losses plus ``kd/<method>/<part>``, each of which enters the total once;
+    ``mode='loss'`` gives the student's losses plus ``kd/<method>/<part>``, each of which enters the total once, and
+    ``info/<method>/<part>`` for what a method returns as ``info/<part>``, which is logged alone;
     ``mode='predict'`` and ``'tensor'`` are the student alone. The state dict holds ``student.*`` and the methods' own
     parameters; the teacher is loaded by :meth:`init_weights` or at the first training step, so testing needs none.
 
@@ -112,15 +113,17 @@ class Distiller(BaseModel):
         if self.grid is not None:
             targets = Targets.from_data_samples(data_samples or [], self.grid, device)
         for name, method in self.methods.items():
-            for part, loss in method(mine, theirs, targets).items():
-                losses[f"{_PREFIX}{name}/{part}"] = loss
+            for part, value in method(mine, theirs, targets).items():
+                prefix = _INFO if part.startswith(_INFO) else _LOSS
+                losses[f"{prefix}{name}/{part.removeprefix(_INFO)}"] = value
         return losses
 
     def parse_losses(self, losses: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """As mmengine's, which sums what has 'loss' in its name, with every ``kd/`` part in the sum as well."""
-        total, log = super().parse_losses(losses)
-        total = total + sum(value for name, value in log.items() if name.startswith(_PREFIX) and "loss" not in name)
-        log["loss"] = total
+        """As mmengine's, which sums what has 'loss' in its name, with every ``kd/`` part in the sum and no ``info/``."""
+        infos = {name: value for name, value in losses.items() if name.startswith(_INFO)}
+        total, log = super().parse_losses({name: value for name, value in losses.items() if name not in infos})
+        total = total + sum(value for name, value in log.items() if name.startswith(_LOSS) and "loss" not in name)
+        log.update(infos, loss=total)
         return total, log
 
     def _require_taps(self, taps: Mapping[str, str], who: str) -> None:

@@ -17,7 +17,7 @@ log_processor = dict(
     type="LogProcessor",
     window_size=20,
     by_epoch=True,
-    mean_pattern=r".*(loss|time|data_time|grad_norm|kd/).*",  # distillation parts are averaged like any loss
+    mean_pattern=r".*(loss|time|data_time|grad_norm|kd/|info/).*",  # what distillation logs is averaged like any loss
 )
 log_level = "INFO"
 load_from = None
