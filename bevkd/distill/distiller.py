@@ -119,7 +119,7 @@ class Distiller(BaseModel):
         return losses
 
     def parse_losses(self, losses: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """As mmengine's, which sums what has 'loss' in its name, with every ``kd/`` part in the sum and no ``info/``."""
+        """As mmengine's, which sums what has 'loss' in its name, with every ``kd/`` part and no ``info/``."""
         infos = {name: value for name, value in losses.items() if name.startswith(_INFO)}
         total, log = super().parse_losses({name: value for name, value in losses.items() if name not in infos})
         total = total + sum(value for name, value in log.items() if name.startswith(_LOSS) and "loss" not in name)
