@@ -3,7 +3,9 @@
 from bevkd.detectors import sparse  # first: it quietens what spconv warns of when mmdet3d imports it
 from bevkd.detectors.bev_detector import BEVDetector
 from bevkd.detectors.bev_encoder import BEVEncoder
+from bevkd.detectors.camera_batch import CameraBatch, CameraEncoder
 from bevkd.detectors.center_head import LabelOrder, SlimCenterHead, build_center_head
+from bevkd.detectors.fusion import ChannelAttentionFusion
 from bevkd.detectors.lift_splat import LiftSplatEncoder
 from bevkd.detectors.pillar import PillarEncoder
 from bevkd.detectors.voxel import VoxelEncoder
@@ -11,6 +13,9 @@ from bevkd.detectors.voxel import VoxelEncoder
 __all__ = [
     "BEVDetector",
     "BEVEncoder",
+    "CameraBatch",
+    "CameraEncoder",
+    "ChannelAttentionFusion",
     "LabelOrder",
     "LiftSplatEncoder",
     "PillarEncoder",

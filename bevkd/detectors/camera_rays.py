@@ -20,16 +20,14 @@ def depth_bins(min: float, max: float, step: float) -> Tensor:
     return (torch.arange(count, dtype=torch.float64) + 0.5).mul(step).add(min).float()
 
 
-def stack_matrices(lidar2img: Sequence, batch: int, cameras: int) -> Tensor:
+def stack_matrices(matrices: Sequence, batch: int, cameras: int, name: str = "lidar2img") -> Tensor:
     """Matrices of a batch as float64 [B, N, 4, 4] on the CPU, checked."""
-    matrices = torch.stack([torch.as_tensor(m, dtype=torch.float64).cpu().reshape(-1, 4, 4) for m in lidar2img])
-    if matrices.shape[:2] != (batch, cameras):
-        raise DataError(
-            f"lidar2img holds {tuple(matrices.shape)} numbers, expected {(batch, cameras, 4, 4)} as the images"
-        )
-    if not matrices.isfinite().all() or (torch.linalg.det(matrices).abs() < 1e-9).any():
-        raise DataError("lidar2img has a camera whose matrix is singular or not finite, expected an invertible one")
-    return matrices
+    stacked = torch.stack([torch.as_tensor(m, dtype=torch.float64).cpu().reshape(-1, 4, 4) for m in matrices])
+    if stacked.shape[:2] != (batch, cameras):
+        raise DataError(f"{name} holds {tuple(stacked.shape)} numbers, expected {(batch, cameras, 4, 4)} as the images")
+    if not stacked.isfinite().all() or (torch.linalg.det(stacked).abs() < 1e-9).any():
+        raise DataError(f"{name} has a camera whose matrix is singular or not finite, expected an invertible one")
+    return stacked
 
 
 def ground_prior(matrices: Tensor, bins: Tensor, image: Sequence[int], feature: Sequence[int], z: float) -> Tensor:

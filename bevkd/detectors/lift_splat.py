@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from mmdet3d.registry import MODELS
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from bevkd.detectors.build import build_part
-from bevkd.detectors.camera_rays import depth_bins, frustum, ground_prior, stack_matrices
+from bevkd.detectors.camera_batch import CameraBatch, CameraEncoder
+from bevkd.detectors.camera_rays import depth_bins, frustum, ground_prior
 from bevkd.detectors.layers import conv_block
 from bevkd.errors import ConfigError
 from bevkd.ops import LiftPlan, bev_pool
@@ -20,7 +20,7 @@ UNIDISTILL_DEPTH = {"min": 2.0, "max": 58.0, "step": 0.5}
 
 
 @MODELS.register_module()
-class LiftSplatEncoder(BaseModule):
+class LiftSplatEncoder(CameraEncoder):
     """Image backbone, depth distribution, lift to 3D and sum per bird's-eye-view cell.
 
     After Lift-Splat-Shoot (Philion and Fidler, ECCV 2020): one 1x1 convolution gives, for each feature cell, depth
@@ -82,28 +82,24 @@ class LiftSplatEncoder(BaseModule):
         self.stem = conv_block(channels, out_channels) if out_channels else nn.Identity()
         self._cached: tuple[Tensor, tuple[int, ...], LiftPlan] | None = None
 
-    def forward(self, images: Tensor, lidar2img: Sequence) -> Tensor:
-        """
-        Args:
-            images: [B, N, 3, H, W] normalised.
-            lidar2img: B matrices [N, 4, 4] (array or tensor) that take (x, y, z, 1) metres to (u d, v d, d, 1).
-
-        Returns:
-            [B, out_channels, Y, X] on the grid.
+    def forward(self, batch: CameraBatch, losses: dict[str, Tensor] | None = None) -> Tensor:
+        """See :class:`CameraEncoder`; [B, out_channels, Y, X] on the grid.
 
         Raises:
             DataError: the matrices do not fit the images or cannot be inverted.
         """
-        batch, cameras, _, height, width = images.shape
-        features = self.neck(self.backbone(images.flatten(0, 1)))
+        samples, cameras, _, height, width = batch.images.shape
+        features = self.neck(self.backbone(batch.images.flatten(0, 1)))
         features = features[self.level] if isinstance(features, (list, tuple)) else features
-        matrices = stack_matrices(lidar2img, batch, cameras)
+        matrices = batch.matrices()
         sizes = (height, width), features.shape[-2:]
         ground = None
         if self.ground_z is not None:
             ground = ground_prior(matrices, self.bins.cpu(), *sizes, self.ground_z).flatten(0, 1).to(features)
-        depth, lifted = (part.contiguous().unflatten(0, (batch, cameras)) for part in self.depth_net(features, ground))
-        plan = self.plan(matrices, *sizes, images.device)
+        depth, lifted = (
+            part.contiguous().unflatten(0, (samples, cameras)) for part in self.depth_net(features, ground)
+        )
+        plan = self.plan(matrices, *sizes, features.device)
         if not self.normalise:
             return self.stem(bev_pool(depth, lifted, plan))
         pooled = bev_pool(depth, torch.cat((lifted, torch.ones_like(lifted[..., :1])), -1), plan)

@@ -60,6 +60,10 @@ def camera_config() -> dict:
     return detector_config(lidar_encoder=None, camera_encoder=CAMERA)
 
 
+def fusion_config() -> dict:
+    return detector_config(camera_encoder=CAMERA, fusion={"type": "ChannelAttentionFusion", "out_channels": 16})
+
+
 def camera_matrix(yaw: float, position=(0.0, 0.0, 0.0)) -> np.ndarray:
     """lidar2img [4, 4] of a level pinhole camera that looks along (cos yaw, sin yaw); u right, v down."""
     cos, sin = math.cos(yaw), math.sin(yaw)

@@ -1,17 +1,27 @@
 """The whole detector: modes, names of classes, gradients, empty clouds, half precision, refusals."""
 
 import copy
+import importlib.util
 
 import pytest
 import torch
-from detector_scenes import GRID, IMAGE, camera_config, detector_config, one_of_each, sample, voxel_config
+from detector_scenes import (
+    GRID,
+    IMAGE,
+    camera_config,
+    detector_config,
+    fusion_config,
+    one_of_each,
+    sample,
+    voxel_config,
+)
 from mmdet3d.registry import MODELS
 
 from bevkd.datasets.constants import CLASSES
 from bevkd.errors import ConfigError, DataError
 from bevkd.structures.taps import record_taps
 
-CONFIGS = {"lidar": detector_config, "voxel": voxel_config, "camera": camera_config}
+CONFIGS = {"lidar": detector_config, "voxel": voxel_config, "camera": camera_config, "fusion": fusion_config}
 
 
 def build(config):
@@ -28,7 +38,10 @@ def batch(size: int = 2):
     return {"points": [cloud] * size, "imgs": images}, [sample(boxes, labels) for _ in range(size)]
 
 
-@pytest.fixture(params=CONFIGS)
+NEEDS_SPCONV = pytest.mark.skipif(not importlib.util.find_spec("spconv"), reason="spconv is not installed")
+
+
+@pytest.fixture(params=[pytest.param(name, marks=NEEDS_SPCONV if name == "voxel" else ()) for name in CONFIGS])
 def model(request):
     model = build(CONFIGS[request.param]())
     model.init_weights()
@@ -107,7 +120,7 @@ def test_the_camera_loss_falls():
     assert history[-1] < 0.5 * history[0]
 
 
-@pytest.mark.parametrize("config", [detector_config, voxel_config])
+@pytest.mark.parametrize("config", [detector_config, pytest.param(voxel_config, marks=NEEDS_SPCONV)])
 @pytest.mark.parametrize("cloud", [torch.zeros(0, 5), torch.full((9, 5), 500.0), torch.full((3, 5), float("nan"))])
 def test_nothing_in_range_trains_and_finds_nothing(cloud, config):
     model = build(config())
@@ -150,13 +163,17 @@ def test_missing_sensors():
     del samples[1].lidar2img
     with pytest.raises(DataError, match="no 'lidar2img'"):
         camera(inputs, samples, mode="tensor")
+    for missing in ("points", "imgs"):
+        with pytest.raises(DataError, match=f"no '{missing}'"):
+            build(fusion_config())({**batch()[0], missing: None}, batch()[1], mode="tensor")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"lidar_encoder": None}, "neither of lidar_encoder and camera_encoder, expected exactly one"),
-        ({"camera_encoder": camera_config()["camera_encoder"]}, "both of lidar_encoder and camera_encoder"),
+        ({"lidar_encoder": None}, "has no encoder and no fusion, expected lidar_encoder or camera_encoder"),
+        ({"camera_encoder": camera_config()["camera_encoder"]}, "has lidar and camera encoders and no fusion"),
+        ({"fusion": {"type": "ChannelAttentionFusion"}}, "has lidar encoder and a fusion"),
         ({"grid": {"x_range": (0, 1), "y_range": (0, 1)}}, "model.grid lacks cell"),
         ({"grid": {"x_range": (0, 1), "y_range": (0, 1), "cel": 1}}, "model.grid has the unknown key 'cel'.*cell"),
         ({"lidar_encoder": {"type": "PilarEncoder"}}, "lidar_encoder.type is 'PilarEncoder'.*nearest: PillarEncoder"),

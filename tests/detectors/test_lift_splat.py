@@ -9,7 +9,7 @@ import torch
 from detector_scenes import CAMERA, FOCAL, GRID, IMAGE, camera_matrix, ring
 from torch import nn
 
-from bevkd.detectors import LiftSplatEncoder
+from bevkd.detectors import CameraBatch, LiftSplatEncoder
 from bevkd.detectors.camera_rays import depth_bins, frustum, ground_prior, stack_matrices
 from bevkd.errors import ConfigError, DataError
 
@@ -92,7 +92,7 @@ def test_a_known_point_lands_in_its_cell(target):
     features[camera, depth, row, column] = 100.0
     features[camera, -1, row, column] = 7.0
     model.backbone, model.neck, model.depth_net.layers = Fixed(features), nn.Identity(), nn.Identity()
-    low = model(torch.zeros(1, 6, 3, *IMAGE), [matrices])
+    low = model(CameraBatch(torch.zeros(1, 6, 3, *IMAGE), [matrices]))
     assert low.shape == (1, 2, *GRID.shape)
     x, y = lifted[:2].tolist()
     expected = torch.zeros(2, *GRID.shape)
@@ -144,7 +144,7 @@ def test_normalised_cells_hold_the_soft_mean():
     for one in (model, plain):
         one.backbone, one.neck, one.depth_net.layers = Fixed(features), nn.Identity(), nn.Identity()
     images = torch.zeros(1, 6, 3, *IMAGE)
-    low, sums = model(images, [ring()]), plain(images, [ring()])
+    low, sums = model(CameraBatch(images, [ring()])), plain(CameraBatch(images, [ring()]))
     mass = sums[:, 1:]  # where every feature is 1 the sum is the mass
     assert mass.max() > 3
     torch.testing.assert_close(low, sums / (1 + mass))
@@ -154,7 +154,7 @@ def test_normalised_cells_hold_the_soft_mean():
 @pytest.mark.parametrize("options", [{}, {"ground_z": -1.8, "normalise": True}])
 def test_every_parameter_gets_a_gradient(options):
     model = encoder(**options).train()
-    low = model(torch.randn(2, 6, 3, *IMAGE), [ring(), ring()])
+    low = model(CameraBatch(torch.randn(2, 6, 3, *IMAGE), [ring(), ring()]))
     assert low.shape == (2, 16, *GRID.shape)
     low.square().sum().backward()
     assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
@@ -164,13 +164,13 @@ def test_refusals():
     model = encoder()
     images = torch.zeros(1, 6, 3, *IMAGE)
     with pytest.raises(DataError, match=r"lidar2img"):
-        model(images, [ring(5)])
+        model(CameraBatch(images, [ring(5)]))
     singular = ring()
     singular[2, 2] = singular[2, 1]
     with pytest.raises(DataError, match="singular or not finite"):
-        model(images, [singular])
+        model(CameraBatch(images, [singular]))
     with pytest.raises(DataError, match="singular or not finite"):
-        model(images, [ring() * np.nan])
+        model(CameraBatch(images, [ring() * np.nan]))
     with pytest.raises(ConfigError, match=r"camera_encoder.backbone.*'depht'.*nearest: depth"):
         encoder(backbone={"type": "mmdet.ResNet", "depht": 18})
     with pytest.raises(ConfigError, match=r"depth has the keys \['min', 'step', 'stop'\]"):

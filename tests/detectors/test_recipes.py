@@ -22,6 +22,8 @@ PAIRS = [
 def student(path: str):
     """The detector of a recipe, which for a distiller is its student."""
     model = Config.fromfile(ROOT / path).model
+    if "VoxelEncoder" in str(model):
+        pytest.importorskip("spconv")
     return MODELS.build(model.get("student", model))
 
 
@@ -75,9 +77,19 @@ def test_full_size_shapes():
     assert meta(lidar.stem)(torch.empty(1, 64, 720, 720, device="meta")).shape == (1, 256, 180, 180)
 
 
+def test_full_size_fusion():
+    model = student("configs/fusion/lidar_camera_nuscenes.py")
+    maps = [
+        torch.empty(1, part.out_channels, 180, 180, device="meta")
+        for part in (model.lidar_encoder, model.camera_encoder)
+    ]
+    low = meta(model.fusion)(maps)
+    assert low.shape == (1, 256, 180, 180)
+    assert meta(model.bev_encoder)(low).shape == (1, 512, 180, 180)
+
+
 @pytest.mark.parametrize(("size", "channels"), [("", 256), ("_s", 256), ("_xs", 192), ("_xxs", 128)])
 def test_full_size_voxels(size, channels):
-    pytest.importorskip("spconv")
     lidar = student(f"configs/lidar/voxel{size}_nuscenes.py").lidar_encoder
     assert lidar.voxel_size == pytest.approx((0.075, 0.075, 0.2))
     assert lidar.sparse.sparse_shape == [41, 1440, 1440]
