@@ -48,10 +48,14 @@ TORCH_LIBRARY(bevkd, m) {
 
   // boxes [M, 5], [K, 5] (x, y, w, h, radians) -> [M, K], or [M] when aligned; over_first: divide by the first area
   m.def("box_iou_rotated(Tensor boxes1, Tensor boxes2, bool aligned, bool over_first) -> Tensor");
-  // boxes [N, 5] and labels [N] int64 (or none) in descending score order -> kept positions [M] int64, ascending
+  // boxes [N, 5] and labels [N] int64 (or none) in descending score order -> [N] bool, true for a box that is kept
   m.def("nms_rotated(Tensor boxes, Tensor? labels, float iou_threshold) -> Tensor");
-  // boxes [N, 4] (x1, y1, x2, y2) in descending score order -> kept positions [M] int64, ascending
+  // boxes [N, 4] (x1, y1, x2, y2) in descending score order -> [N] bool, true for a box that is kept
   m.def("nms(Tensor boxes, float iou_threshold, float offset) -> Tensor");
-  // points [M, 3], boxes [T, 7] (x, y, bottom z, dx, dy, dz, yaw) -> [T, M] int32, 1 inside
+  // points [B, M, 3], boxes [B, T, 7] (x, y, bottom z, dx, dy, dz, yaw) -> [B, T, M] bool, true inside
   m.def("points_in_boxes(Tensor points, Tensor boxes) -> Tensor");
+  // The same as [B, M, T].
+  m.def("points_in_boxes_all(Tensor points, Tensor boxes) -> Tensor");
+  // -> [B, M] int32: the first box that holds a point, -1 for none
+  m.def("points_in_boxes_part(Tensor points, Tensor boxes) -> Tensor");
 }

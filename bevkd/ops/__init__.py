@@ -23,6 +23,8 @@ _MODULE_OF = {
     "nms": "nms",
     "nms_rotated": "nms",
     "points_in_boxes": "points_in_boxes",
+    "points_in_boxes_all": "points_in_boxes",
+    "points_in_boxes_part": "points_in_boxes",
 }
 
 __all__ = sorted(_MODULE_OF)

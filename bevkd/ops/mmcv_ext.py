@@ -3,7 +3,11 @@
 mmcv-lite ships every Python wrapper of ``mmcv.ops`` without the compiled module behind them, and importing ``mmcv.ops``
 asserts that about a hundred functions exist. :func:`install` therefore adds a finder at the END of ``sys.meta_path``:
 a full mmcv is found before it and stays untouched. The served module answers every name; a function that bevkd has no
-kernel for refuses when it is called. Calling conventions are those of mmcv 2.1.
+kernel for refuses when it is called. Calling conventions are those of mmcv 2.1: most outputs are tensors to be filled.
+Inputs may be half, bfloat16, strided or part of an autograd graph.
+
+One limit lies in front of this module: the Python of ``mmcv.ops.points_in_boxes_part`` and ``points_in_boxes_all`` asks
+CUDA for its current device, which a CPU-only torch refuses. :mod:`bevkd.ops.points_in_boxes` takes CPU tensors there.
 """
 
 from __future__ import annotations
@@ -55,6 +59,14 @@ class _Ext(ModuleType):
         return missing
 
 
+def _plain(*tensors: Tensor) -> list[Tensor]:
+    """Detached, in one dtype that the kernels take: float64 if any tensor is, else float32."""
+    import torch
+
+    dtype = torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
+    return [tensor.detach().to(dtype) for tensor in tensors]
+
+
 def _hard_voxelize_forward(
     points: Tensor,
     voxel_size: Tensor,
@@ -68,10 +80,13 @@ def _hard_voxelize_forward(
     NDim: int = 3,
     deterministic: bool = True,
 ) -> None:
-    """Fills ``voxels`` [max_voxels, max_points, F], ``coors`` (z, y, x), ``num_points_per_voxel`` and ``voxel_num``."""
+    """Fills ``voxels`` [max_voxels, max_points, F], ``coors`` (z, y, x), ``num_points_per_voxel`` and ``voxel_num``.
+
+    ``deterministic=False`` gives the same voxels: there is no faster way here that would need to differ.
+    """
     from bevkd.ops import voxelize
 
-    found = voxelize(points.detach(), voxel_size.tolist(), coors_range.tolist(), max_points, max_voxels)
+    found = voxelize(points.detach().float(), voxel_size.tolist(), coors_range.tolist(), max_points, max_voxels)
     count = len(found.features)
     voxels[:count] = found.features
     coors[:count] = found.coords
@@ -84,14 +99,14 @@ def _dynamic_voxelize_forward(
 ) -> None:
     from bevkd.ops import voxelize_dynamic
 
-    coors.copy_(voxelize_dynamic(points.detach(), voxel_size.tolist(), coors_range.tolist()))
+    coors.copy_(voxelize_dynamic(points.detach().float(), voxel_size.tolist(), coors_range.tolist()))
 
 
 def _box_iou_rotated(boxes1: Tensor, boxes2: Tensor, ious: Tensor, mode_flag: int, aligned: bool) -> None:
     """``mode_flag`` 0 divides by the union, 1 by the first box; ``ious`` is flat, row-major."""
     from bevkd.ops import box_iou_rotated
 
-    ious.copy_(box_iou_rotated(boxes1, boxes2.to(boxes1.dtype), aligned, mode_flag == 1).reshape(ious.shape))
+    ious.copy_(box_iou_rotated(*_plain(boxes1, boxes2), aligned, mode_flag == 1).reshape(ious.shape))
 
 
 def _nms_rotated(
@@ -106,20 +121,64 @@ def _nms_rotated(
     """With ``multi_label``, ``dets`` carries the label as a sixth column and ``labels`` holds it as well."""
     from bevkd.ops import nms_rotated
 
-    return nms_rotated(dets[:, :5], scores, iou_threshold, labels if multi_label else None)
+    (boxes,) = _plain(dets[:, :5])
+    return nms_rotated(boxes, scores, iou_threshold, labels if multi_label else None)
 
 
 def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
     from bevkd.ops import nms
 
-    return nms(boxes, scores, iou_threshold, offset)
+    return nms(*_plain(boxes), scores, iou_threshold, offset)
 
 
 def _points_in_boxes_cpu_forward(boxes_tensor: Tensor, pts_tensor: Tensor, pts_indices_tensor: Tensor) -> None:
     """Boxes [T, 7] with the centre of the bottom face, points [M, 3]; writes 0 or 1 into [T, M] int32."""
     from bevkd.ops import points_in_boxes
 
-    pts_indices_tensor.copy_(points_in_boxes(pts_tensor, boxes_tensor))
+    pts_indices_tensor.copy_(points_in_boxes(*_plain(pts_tensor, boxes_tensor)))
+
+
+def _points_in_boxes_part_forward(boxes: Tensor, pts: Tensor, box_idxs_of_pts: Tensor) -> None:
+    """Boxes [B, T, 7], points [B, M, 3]; writes the first box of every point, or -1, into [B, M] int32."""
+    from bevkd.ops import points_in_boxes_part
+
+    box_idxs_of_pts.copy_(points_in_boxes_part(*_plain(pts, boxes)))
+
+
+def _points_in_boxes_all_forward(boxes: Tensor, pts: Tensor, box_idxs_of_pts: Tensor) -> None:
+    """Boxes [B, T, 7], points [B, M, 3]; writes 0 or 1 into [B, M, T] int32."""
+    from bevkd.ops import points_in_boxes_all
+
+    box_idxs_of_pts.copy_(points_in_boxes_all(*_plain(pts, boxes)))
+
+
+def _focal_loss(logits: Tensor, target: Tensor, weight: Tensor, gamma: float, alpha: float) -> Tensor:
+    """[N, C] terms of the focal loss (Lin et al., ICCV 2017, equation 5); target C is background, of weight 1."""
+    import torch
+    from torch.nn.functional import logsigmoid
+
+    positive = target[:, None] == torch.arange(logits.shape[1], device=logits.device)
+    log_p, log_q = logsigmoid(logits), logsigmoid(-logits)
+    loss = -torch.where(positive, alpha * (gamma * log_q).exp() * log_p, (1 - alpha) * (gamma * log_p).exp() * log_q)
+    return loss * torch.cat((weight, weight.new_ones(1)))[target, None] if weight.numel() else loss
+
+
+def _sigmoid_focal_loss_forward(
+    input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
+) -> None:
+    """mmdet's FocalLoss calls it on CUDA, and with it the anchor heads of PointPillars and SECOND."""
+    output.copy_(_focal_loss(*_plain(input), target, weight.detach(), gamma, alpha))
+
+
+def _sigmoid_focal_loss_backward(
+    input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
+) -> None:
+    import torch
+
+    with torch.enable_grad():
+        logits = _plain(input)[0].requires_grad_()
+        total = _focal_loss(logits, target, weight.detach(), gamma, alpha).sum()
+    grad_input.copy_(torch.autograd.grad(total, logits)[0])
 
 
 def _compiler_version() -> str:
@@ -133,6 +192,10 @@ _TABLE: dict[str, Callable] = {
     "nms_rotated": _nms_rotated,
     "nms": _nms,
     "points_in_boxes_cpu_forward": _points_in_boxes_cpu_forward,
+    "points_in_boxes_part_forward": _points_in_boxes_part_forward,
+    "points_in_boxes_all_forward": _points_in_boxes_all_forward,
+    "sigmoid_focal_loss_forward": _sigmoid_focal_loss_forward,
+    "sigmoid_focal_loss_backward": _sigmoid_focal_loss_backward,
     "get_compiler_version": _compiler_version,
     "get_compiling_cuda_version": _compiler_version,
 }

@@ -1,6 +1,15 @@
-"""Greedy non-maximum suppression of rotated and of axis-aligned boxes."""
+"""Greedy non-maximum suppression of rotated and of axis-aligned boxes.
+
+A box that is not valid (a side <= 0, a value that is not finite) overlaps nothing: it suppresses nothing and is kept.
+A NaN score ranks last, so that it hides no box whose score is known.
+
+The compiled ops work on boxes in descending score order and answer with a mask [N]: static shapes, and on a GPU no wait
+for the host. The functions here turn the mask into indices, which takes one such wait to learn their number.
+"""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -16,17 +25,16 @@ def nms_rotated(boxes: Tensor, scores: Tensor, iou_threshold: float, labels: Ten
     Args:
         boxes: [N, 5] x, y, w, h, angle (metres, radians).
         scores: [N]; equal scores keep the earlier box.
-        iou_threshold: an IoU above it suppresses.
+        iou_threshold: an IoU above it suppresses; at least 0.
         labels: [N] integers; boxes of different labels never suppress each other.
 
     Returns:
         [K] int64 indices into ``boxes``, best score first.
 
     Raises:
-        ConfigError: a shape, dtype or device that is not as described.
+        ConfigError: a shape, dtype, device or threshold that is not as described.
     """
-    require_boxes(boxes=boxes)
-    order = _order(boxes, scores)
+    order = _order(boxes, 5, scores, iou_threshold)
     if labels is not None and labels.shape != scores.shape:
         raise ConfigError(f"labels have shape {tuple(labels.shape)}, expected [{len(boxes)}]")
     sorted_labels = None if labels is None else labels.long()[order]
@@ -38,22 +46,26 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: float = 0.0
 
     ``offset`` is added to widths and heights; 1 is the older convention of inclusive pixel corners.
     """
-    require_boxes(4, boxes=boxes)
-    order = _order(boxes, scores)
+    order = _order(boxes, 4, scores, iou_threshold)
     return order[torch.ops.bevkd.nms(boxes.detach()[order], float(iou_threshold), float(offset))]
 
 
-def _order(boxes: Tensor, scores: Tensor) -> Tensor:
+def _order(boxes: Tensor, width: int, scores: Tensor, iou_threshold: float) -> Tensor:
+    """Check the arguments; indices by descending score."""
+    require_boxes(width, boxes=boxes)
     if scores.shape != boxes.shape[:1]:
         raise ConfigError(f"scores have shape {tuple(scores.shape)}, expected [{len(boxes)}]")
-    return torch.sort(scores.detach(), stable=True, descending=True).indices
+    if not iou_threshold >= 0:
+        raise ConfigError(f"iou_threshold is {iou_threshold}, expected at least 0")
+    ranked = scores.detach().nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf)
+    return torch.sort(ranked, stable=True, descending=True).indices
 
 
 def _register() -> None:
     library.load()
 
     def fake(boxes: Tensor, *_) -> Tensor:
-        return boxes.new_empty(torch.library.get_ctx().new_dynamic_size(), dtype=torch.int64)
+        return boxes.new_empty(len(boxes), dtype=torch.bool)
 
     torch.library.register_fake("bevkd::nms_rotated", fake)
     torch.library.register_fake("bevkd::nms", fake)

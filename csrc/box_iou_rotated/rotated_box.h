@@ -11,14 +11,29 @@
 
 namespace bevkd {
 
+// Centre, size along the box's own axes, radians; and what every pair it takes part in needs of it.
 struct RotatedBox {
-  double x, y, w, h, angle;  // centre, size along its own axes, radians
+  double x, y, w, h, angle;
+  double cos, sin;
+  double radius;  // of the circle around the box; NaN where the box is not valid, so that no distance is within it
 
   BEVKD_HD double area() const { return w * h; }
-  BEVKD_HD bool valid() const {
-    return w > 0 && h > 0 && is_finite(x) && is_finite(y) && is_finite(w) && is_finite(h) && is_finite(angle);
-  }
+  BEVKD_HD bool valid() const { return radius == radius; }
 };
+
+// One row (x, y, w, h, radians) of a tensor. A box is not valid with a side <= 0, with a value that is not finite, or
+// with sides so long that areas would overflow.
+template <typename T>
+BEVKD_HD inline RotatedBox read_box(const T* row) {
+  RotatedBox box{double(row[0]), double(row[1]), double(row[2]), double(row[3]), double(row[4]), 0, 0, NAN};
+  const double square = box.w * box.w + box.h * box.h;
+  if (box.w > 0 && box.h > 0 && is_finite(4 * square) && is_finite(box.x) && is_finite(box.y) && is_finite(box.angle)) {
+    box.cos = std::cos(box.angle);
+    box.sin = std::sin(box.angle);
+    box.radius = 0.5 * std::sqrt(square);
+  }
+  return box;
+}
 
 struct Polygon {
   // A convex polygon gains at most one corner per clipping line, 4 + 4; the rest is room for corners that rounding
@@ -28,25 +43,36 @@ struct Polygon {
   int size;
 };
 
-// Keep the part of the polygon where sign * coordinate <= limit; the coordinate is x, or y when `along_y`.
-BEVKD_HD inline Polygon clip(const Polygon& in, bool along_y, double sign, double limit) {
-  Polygon out;
-  out.size = 0;
+// Keep in `polygon` the part where sign * coordinate <= limit; the coordinate is x, or y when `along_y`.
+BEVKD_HD inline void clip(Polygon& polygon, bool along_y, double sign, double limit) {
+  double excess[Polygon::kRoom];
+  bool cuts = false;
+  for (int i = 0; i < polygon.size; ++i) {
+    excess[i] = sign * (along_y ? polygon.y[i] : polygon.x[i]) - limit;
+    cuts |= excess[i] > 0;
+  }
+  if (!cuts) return;
+  Polygon in;
+  in.size = polygon.size;
+  for (int i = 0; i < in.size; ++i) {
+    in.x[i] = polygon.x[i];
+    in.y[i] = polygon.y[i];
+  }
+  int size = 0;
   for (int i = 0; i < in.size; ++i) {
     const int j = i + 1 < in.size ? i + 1 : 0;
-    const double here = sign * (along_y ? in.y[i] : in.x[i]) - limit;
-    const double next = sign * (along_y ? in.y[j] : in.x[j]) - limit;
-    if (here <= 0 && out.size < Polygon::kRoom) {
-      out.x[out.size] = in.x[i];
-      out.y[out.size++] = in.y[i];
+    const double here = excess[i], next = excess[j];
+    if (here <= 0 && size < Polygon::kRoom) {
+      polygon.x[size] = in.x[i];
+      polygon.y[size++] = in.y[i];
     }
-    if ((here < 0) != (next < 0) && here != 0 && next != 0 && out.size < Polygon::kRoom) {
+    if ((here < 0) != (next < 0) && here != 0 && next != 0 && size < Polygon::kRoom) {
       const double t = here / (here - next);
-      out.x[out.size] = in.x[i] + t * (in.x[j] - in.x[i]);
-      out.y[out.size++] = in.y[i] + t * (in.y[j] - in.y[i]);
+      polygon.x[size] = in.x[i] + t * (in.x[j] - in.x[i]);
+      polygon.y[size++] = in.y[i] + t * (in.y[j] - in.y[i]);
     }
   }
-  return out;
+  polygon.size = size;
 }
 
 BEVKD_HD inline double shoelace(const Polygon& polygon) {
@@ -59,39 +85,35 @@ BEVKD_HD inline double shoelace(const Polygon& polygon) {
   return 0.5 * std::fabs(twice);
 }
 
-// Square metres shared by two boxes; 0 for a box that is not valid().
-BEVKD_HD inline double overlap_area(const RotatedBox& a, const RotatedBox& b) {
-  if (!a.valid() || !b.valid()) return 0;
-  const double dx = b.x - a.x, dy = b.y - a.y;
-  const double reach = 0.5 * (std::sqrt(a.w * a.w + a.h * a.h) + std::sqrt(b.w * b.w + b.h * b.h));
-  if (dx * dx + dy * dy > reach * reach) return 0;
+// False where the circles around the boxes are apart: they share nothing then. False for a box that is not valid.
+BEVKD_HD inline bool may_overlap(const RotatedBox& a, const RotatedBox& b) {
+  const double dx = b.x - a.x, dy = b.y - a.y, reach = a.radius + b.radius;
+  return dx * dx + dy * dy <= reach * reach;
+}
 
-  const double ca = std::cos(a.angle), sa = std::sin(a.angle);
-  const double cx = ca * dx + sa * dy, cy = ca * dy - sa * dx;
+// Square metres shared by two boxes; 0 for a box that is not valid.
+BEVKD_HD inline double overlap_area(const RotatedBox& a, const RotatedBox& b) {
+  if (!may_overlap(a, b)) return 0;
+  const double dx = b.x - a.x, dy = b.y - a.y;
+  const double cx = a.cos * dx + a.sin * dy, cy = a.cos * dy - a.sin * dx;
   const double cd = std::cos(b.angle - a.angle), sd = std::sin(b.angle - a.angle);
   const double ux = 0.5 * b.w * cd, uy = 0.5 * b.w * sd;   // half axes of b in the frame of a
   const double vx = -0.5 * b.h * sd, vy = 0.5 * b.h * cd;
   Polygon polygon{{cx + ux + vx, cx - ux + vx, cx - ux - vx, cx + ux - vx},
                   {cy + uy + vy, cy - uy + vy, cy - uy - vy, cy + uy - vy},
                   4};
-  polygon = clip(polygon, false, 1, 0.5 * a.w);
-  polygon = clip(polygon, false, -1, 0.5 * a.w);
-  polygon = clip(polygon, true, 1, 0.5 * a.h);
-  polygon = clip(polygon, true, -1, 0.5 * a.h);
+  clip(polygon, false, 1, 0.5 * a.w);
+  clip(polygon, false, -1, 0.5 * a.w);
+  clip(polygon, true, 1, 0.5 * a.h);
+  clip(polygon, true, -1, 0.5 * a.h);
   return shoelace(polygon);
 }
 
-// Intersection over union, or over the area of `a`; 0 for a box that is not valid().
+// Intersection over union, or over the area of `a`; 0 for a box that is not valid.
 BEVKD_HD inline double overlap_ratio(const RotatedBox& a, const RotatedBox& b, bool over_first) {
   const double shared = overlap_area(a, b);
   if (!(shared > 0)) return 0;
   return shared / (over_first ? a.area() : a.area() + b.area() - shared);
-}
-
-// One row (x, y, w, h, radians) of a tensor.
-template <typename T>
-BEVKD_HD inline RotatedBox read_box(const T* row) {
-  return {double(row[0]), double(row[1]), double(row[2]), double(row[3]), double(row[4])};
 }
 
 }  // namespace bevkd

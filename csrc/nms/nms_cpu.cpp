@@ -1,67 +1,75 @@
-// Greedy non-maximum suppression of boxes that come in descending score order.
+// Greedy non-maximum suppression of boxes that come in descending score order. One thread: each box waits for those
+// before it, and visiting neighbours only leaves too little to share out.
 #include <ATen/Dispatch.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <vector>
 
 #include "../box_iou_rotated/rotated_box.h"
+#include "../common/box_checks.h"
+#include "kept_index.h"
+#include "plain_box.h"
 
 namespace bevkd {
 namespace {
 
-// A box goes when `overlaps(kept, box)` holds for a kept box before it.
+// [N] bool: a box goes when `overlaps(kept, box)` holds for a kept box before it.
 template <typename Overlaps>
-at::Tensor suppress(int64_t boxes, const at::TensorOptions& options, const Overlaps& overlaps) {
-  std::vector<int64_t> kept;
-  for (int64_t j = 0; j < boxes; ++j) {
-    if (std::none_of(kept.begin(), kept.end(), [&](int64_t i) { return overlaps(i, j); })) kept.push_back(j);
+at::Tensor suppress(const std::vector<Circle>& circles, const at::TensorOptions& options, const Overlaps& overlaps) {
+  const int64_t count = static_cast<int64_t>(circles.size());
+  at::Tensor keep = at::empty({count}, options.dtype(at::kBool));
+  bool* out = keep.mutable_data_ptr<bool>();
+  KeptIndex index(circles);
+  for (int64_t j = 0; j < count; ++j) {
+    out[j] = !index.any_near(j, [&](int64_t i) { return overlaps(i, j); });
+    if (out[j]) index.insert(j);
   }
-  at::Tensor out = at::empty({static_cast<int64_t>(kept.size())}, options.dtype(at::kLong));
-  std::copy(kept.begin(), kept.end(), out.mutable_data_ptr<int64_t>());
-  return out;
+  return keep;
 }
 
 at::Tensor nms_rotated(const at::Tensor& boxes_in, const std::optional<at::Tensor>& labels_in, double threshold) {
-  TORCH_CHECK_VALUE(boxes_in.dim() == 2 && boxes_in.size(1) == 5, "boxes have shape ", boxes_in.sizes(), ", expected [N, 5]");
-  const int64_t count = boxes_in.size(0);
-  std::vector<RotatedBox> boxes(count);
+  check_nms(boxes_in, 5, labels_in, threshold);
   const at::Tensor rows = boxes_in.contiguous();
-  AT_DISPATCH_FLOATING_TYPES(rows.scalar_type(), "nms_rotated", [&] {
-    for (int64_t i = 0; i < count; ++i) boxes[i] = read_box(rows.const_data_ptr<scalar_t>() + 5 * i);
-  });
-  at::Tensor labels;
-  if (labels_in.has_value()) {
-    TORCH_CHECK_VALUE(labels_in->dim() == 1 && labels_in->size(0) == count && labels_in->scalar_type() == at::kLong,
-                      "labels are ", labels_in->scalar_type(), " ", labels_in->sizes(), ", expected int64 [", count, "]");
-    labels = labels_in->contiguous();
-  }
+  const at::Tensor labels = labels_in.has_value() ? labels_in->contiguous() : at::Tensor();
   const int64_t* label = labels.defined() ? labels.const_data_ptr<int64_t>() : nullptr;
-  return suppress(count, boxes_in.options(), [&](int64_t i, int64_t j) {
+  std::vector<RotatedBox> boxes(rows.size(0));
+  std::vector<Circle> circles(rows.size(0));
+  AT_DISPATCH_FLOATING_TYPES(rows.scalar_type(), "nms_rotated", [&] {
+    const scalar_t* data = rows.const_data_ptr<scalar_t>();
+    for (size_t i = 0; i < boxes.size(); ++i) {
+      boxes[i] = read_box(data + 5 * i);
+      circles[i] = {boxes[i].x, boxes[i].y, boxes[i].radius};
+    }
+  });
+  return suppress(circles, rows.options(), [&](int64_t i, int64_t j) {
     return (!label || label[i] == label[j]) && overlap_ratio(boxes[i], boxes[j], false) > threshold;
   });
 }
 
+template <typename T>
+Circle circle_around(const PlainBox<T>& box, double extra) {
+  const double w = double(box.x2) - box.x1 + extra, h = double(box.y2) - box.y1 + extra;
+  const bool valid = w > 0 && h > 0 && std::isfinite(w) && std::isfinite(h);
+  return {0.5 * (double(box.x1) + box.x2), 0.5 * (double(box.y1) + box.y2), valid ? 0.5 * std::max(w, h) : NAN};
+}
+
 at::Tensor nms(const at::Tensor& boxes_in, double threshold, double offset) {
-  TORCH_CHECK_VALUE(boxes_in.dim() == 2 && boxes_in.size(1) == 4, "boxes have shape ", boxes_in.sizes(), ", expected [N, 4]");
-  const at::Tensor boxes = boxes_in.contiguous();
-  at::Tensor kept;
-  AT_DISPATCH_FLOATING_TYPES(boxes.scalar_type(), "nms", [&] {
-    const scalar_t* box = boxes.const_data_ptr<scalar_t>();
-    const scalar_t extra = static_cast<scalar_t>(offset);
-    const auto area = [&](const scalar_t* b) { return (b[2] - b[0] + extra) * (b[3] - b[1] + extra); };
-    kept = suppress(boxes.size(0), boxes.options(), [&](int64_t i, int64_t j) {
-      const scalar_t *a = box + 4 * i, *b = box + 4 * j;
-      const scalar_t w = std::min(a[2], b[2]) - std::max(a[0], b[0]) + extra;
-      const scalar_t h = std::min(a[3], b[3]) - std::max(a[1], b[1]) + extra;
-      const scalar_t shared = std::max(w, scalar_t(0)) * std::max(h, scalar_t(0));
-      return shared / (area(a) + area(b) - shared) > static_cast<scalar_t>(threshold);
+  check_nms(boxes_in, 4, std::nullopt, threshold);
+  const at::Tensor rows = boxes_in.contiguous();
+  return AT_DISPATCH_FLOATING_TYPES(rows.scalar_type(), "nms", [&] {
+    const scalar_t* data = rows.const_data_ptr<scalar_t>();
+    const scalar_t extra = static_cast<scalar_t>(offset), limit = static_cast<scalar_t>(threshold);
+    std::vector<Circle> circles(rows.size(0));
+    for (size_t i = 0; i < circles.size(); ++i) circles[i] = circle_around(read_plain_box(data + 4 * i), offset);
+    return suppress(circles, rows.options(), [&](int64_t i, int64_t j) {
+      return overlaps(read_plain_box(data + 4 * i), read_plain_box(data + 4 * j), extra, limit);
     });
   });
-  return kept;
 }
 
 }  // namespace

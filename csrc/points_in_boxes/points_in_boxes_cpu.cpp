@@ -1,56 +1,96 @@
-// Which points lie in which rotated boxes.
+// Which points lie in which upright boxes: all pairs in two layouts, or the first box of each point.
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
+#include <c10/util/llvmMathExtras.h>
 #include <torch/library.h>
 
-#include <cmath>
+#include <algorithm>
+#include <vector>
 
-#include "../common/host_device.h"
+#include "../common/box_checks.h"
+#include "box_grid.h"
 
 namespace bevkd {
 namespace {
 
-// Box (x, y, bottom z, dx, dy, dz, yaw counter-clockwise). Top and bottom belong to it, its sides do not.
-template <typename T>
-struct UprightBox {
-  T x, y, bottom, half_x, half_y, half_z, cos, sin;
+constexpr int64_t kPoints = 4096;  // per task
 
-  BEVKD_HD explicit UprightBox(const T* row)
-      : x(row[0]), y(row[1]), bottom(row[2]), half_x(row[3] / 2), half_y(row[4] / 2), half_z(row[5] / 2),
-        cos(std::cos(row[6])), sin(std::sin(row[6])) {}
-
-  BEVKD_HD bool contains(const T* point) const {
-    if (!(std::fabs(point[2] - (bottom + half_z)) <= half_z)) return false;
-    const T dx = point[0] - x, dy = point[1] - y;
-    return std::fabs(dx * cos + dy * sin) < half_x && std::fabs(dy * cos - dx * sin) < half_y;
+// Calls found(sample, point, box) for the boxes that hold a point, in ascending order; where it returns false, the
+// point's other boxes of the same group of 64 are passed over. Threads share out the points of a sample.
+template <typename T, typename Found>
+void visit(const at::Tensor& points_in, const at::Tensor& boxes_in, const Found& found) {
+  const at::Tensor points = points_in.contiguous(), rows = boxes_in.contiguous();
+  const int64_t count = points.size(1), box_count = rows.size(1);
+  std::vector<UprightBox<T>> boxes(std::min<int64_t>(box_count, BoxGrid<T>::kBoxes));
+  for (int64_t sample = 0; sample < points.size(0); ++sample) {
+    const T* point = points.const_data_ptr<T>() + sample * count * 3;
+    const T* row = rows.const_data_ptr<T>() + sample * box_count * 7;
+    for (int64_t first = 0; first < box_count; first += BoxGrid<T>::kBoxes) {
+      const int group = static_cast<int>(std::min<int64_t>(box_count - first, BoxGrid<T>::kBoxes));
+      for (int k = 0; k < group; ++k) boxes[k] = read_upright_box(row + 7 * (first + k));
+      const BoxGrid<T> grid(boxes.data(), group);
+      at::parallel_for(0, count, kPoints, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          const T* p = point + 3 * i;
+          for (uint64_t bits = grid.candidates(p[0], p[1]); bits; bits &= bits - 1) {
+            const int k = static_cast<int>(c10::llvm::countTrailingZeros(bits));
+            if (boxes[k].contains(p) && !found(sample, i, first + k)) break;
+          }
+        }
+      });
+    }
   }
-};
+}
 
-at::Tensor points_in_boxes(const at::Tensor& points_in, const at::Tensor& boxes_in) {
-  TORCH_CHECK_VALUE(points_in.dim() == 2 && points_in.size(1) == 3, "points have shape ", points_in.sizes(), ", expected [M, 3]");
-  TORCH_CHECK_VALUE(boxes_in.dim() == 2 && boxes_in.size(1) == 7, "boxes have shape ", boxes_in.sizes(), ", expected [T, 7]");
-  TORCH_CHECK_TYPE(points_in.scalar_type() == boxes_in.scalar_type(), "points are ", points_in.scalar_type(),
-                   " and boxes ", boxes_in.scalar_type(), ", expected the same dtype");
-  const at::Tensor points = points_in.contiguous(), boxes = boxes_in.contiguous();
-  const int64_t count = points.size(0);
-  at::Tensor inside = at::empty({boxes.size(0), count}, points.options().dtype(at::kInt));
-  int32_t* out = inside.mutable_data_ptr<int32_t>();
+// [B, T, M], or [B, M, T] when the boxes of a point lie side by side.
+at::Tensor all_pairs(const at::Tensor& points, const at::Tensor& boxes, bool point_major) {
+  check_points_in_boxes(points, boxes);
+  const int64_t samples = points.size(0), count = points.size(1), box_count = boxes.size(1);
+  const int64_t point_stride = point_major ? box_count : 1, box_stride = point_major ? 1 : count;
+  const auto options = points.options().dtype(at::kBool);
+  at::Tensor inside = point_major ? at::zeros({samples, count, box_count}, options)
+                                  : at::zeros({samples, box_count, count}, options);
+  bool* out = inside.mutable_data_ptr<bool>();
   AT_DISPATCH_FLOATING_TYPES(points.scalar_type(), "points_in_boxes", [&] {
-    const scalar_t* point = points.const_data_ptr<scalar_t>();
-    const scalar_t* row = boxes.const_data_ptr<scalar_t>();
-    at::parallel_for(0, boxes.size(0), 1, [&](int64_t begin, int64_t end) {
-      for (int64_t t = begin; t < end; ++t) {
-        const UprightBox<scalar_t> box(row + 7 * t);
-        for (int64_t i = 0; i < count; ++i) out[t * count + i] = box.contains(point + 3 * i);
-      }
+    visit<scalar_t>(points, boxes, [&](int64_t sample, int64_t point, int64_t box) {
+      out[sample * count * box_count + point * point_stride + box * box_stride] = true;
+      return true;
     });
   });
   return inside;
 }
 
+at::Tensor points_in_boxes(const at::Tensor& points, const at::Tensor& boxes) {
+  return all_pairs(points, boxes, false);
+}
+
+at::Tensor points_in_boxes_all(const at::Tensor& points, const at::Tensor& boxes) {
+  return all_pairs(points, boxes, true);
+}
+
+at::Tensor points_in_boxes_part(const at::Tensor& points, const at::Tensor& boxes) {
+  check_points_in_boxes(points, boxes);
+  const int64_t count = points.size(1);
+  at::Tensor first = at::full({points.size(0), count}, -1, points.options().dtype(at::kInt));
+  int32_t* out = first.mutable_data_ptr<int32_t>();
+  AT_DISPATCH_FLOATING_TYPES(points.scalar_type(), "points_in_boxes_part", [&] {
+    visit<scalar_t>(points, boxes, [&](int64_t sample, int64_t point, int64_t box) {
+      int32_t& mine = out[sample * count + point];
+      if (mine < 0) mine = static_cast<int32_t>(box);  // a box of an earlier group stays
+      return false;
+    });
+  });
+  return first;
+}
+
 }  // namespace
 }  // namespace bevkd
 
-TORCH_LIBRARY_IMPL(bevkd, CPU, m) { m.impl("points_in_boxes", bevkd::points_in_boxes); }
+TORCH_LIBRARY_IMPL(bevkd, CPU, m) {
+  m.impl("points_in_boxes", bevkd::points_in_boxes);
+  m.impl("points_in_boxes_all", bevkd::points_in_boxes_all);
+  m.impl("points_in_boxes_part", bevkd::points_in_boxes_part);
+}

@@ -61,10 +61,10 @@ def test_over_first_divides_by_the_first_box():
 
 
 @pytest.mark.parametrize("over_first", [False, True])
-def test_thousand_random_pairs_against_shapely(over_first):
+def test_thousand_random_pairs_against_shapely(over_first, device):
     """R60."""
     a, b = random_boxes(1000, 0), random_boxes(1000, 1)
-    found = box_iou_rotated(a, b, aligned=True, over_first=over_first)
+    found = box_iou_rotated(a.to(device), b.to(device), aligned=True, over_first=over_first).cpu()
     expected = [shapely_ratio(x, y, over_first) for x, y in zip(a.tolist(), b.tolist())]
     assert sum(e > 0 for e in expected) > 300
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), atol=1e-9, rtol=0)
@@ -114,10 +114,16 @@ def test_related_boxes(kind, expected):
     torch.testing.assert_close(found, wanted.double(), atol=1e-9 if expected is not None else 1e-7, rtol=0)
 
 
-def test_all_pairs_agree_with_the_twin():
+@pytest.mark.parametrize(("rows", "columns"), [(40, 30), (3, 70), (70, 3), (33, 65)])
+def test_all_pairs_agree_with_the_twin(rows, columns, device):
+    a, b = random_boxes(rows, 3), random_boxes(columns, 4)
+    found = box_iou_rotated(a.to(device), b.to(device)).cpu()
+    torch.testing.assert_close(found, twin.box_iou_rotated(a, b), atol=1e-12, rtol=0)
+
+
+def test_pairs_are_the_same_aligned_and_swapped():
     a, b = random_boxes(40, 3), random_boxes(30, 4)
     found = box_iou_rotated(a, b)
-    torch.testing.assert_close(found, twin.box_iou_rotated(a, b), atol=1e-12, rtol=0)
     torch.testing.assert_close(found.diagonal(), box_iou_rotated(a[:30], b, aligned=True), atol=0, rtol=0)
     torch.testing.assert_close(found, box_iou_rotated(b, a).T, atol=1e-12, rtol=0)
 
@@ -137,9 +143,32 @@ def test_empty_and_float32():
     torch.testing.assert_close(box_iou_rotated(a, a).double(), twin.box_iou_rotated(a.double(), a.double()))
 
 
-def test_threads_and_opcheck():
+def test_one_against_many_and_the_other_way():
+    """Work is shared out by pairs, not by rows."""
+    one, many = random_boxes(1, 8), random_boxes(5000, 9)
+    found = box_iou_rotated(one, many)
+    torch.testing.assert_close(found[:, ::50], twin.box_iou_rotated(one, many[::50]), atol=1e-12, rtol=0)
+    torch.testing.assert_close(found, box_iou_rotated(many, one).T, atol=1e-12, rtol=0)
+    first = box_iou_rotated(many, one.expand(5000, 5), aligned=True, over_first=True)
+    assert torch.equal(first[:, None], box_iou_rotated(many, one, over_first=True))
+
+
+def test_far_huge_and_tiny_boxes():
+    """Circles that touch by rounding, sizes whose squares overflow or vanish."""
+    assert iou((0, 0, 3, 4, 0), (3, 4, 3, 4, 0)) == 0  # circles and corners touch
+    assert iou((0, 0, 1e200, 1e200, 0), (0, 0, 1e200, 1e200, 0)) == 0  # no float64 holds the area
+    assert iou((0, 0, 1e150, 1e150, 0), (0, 0, 1e150, 1e150, 0)) == pytest.approx(1)
+    assert iou((0, 0, 1e-200, 1e-200, 0), (1, 0, 1e-200, 1e-200, 0)) == 0
+    assert iou((0, 0, 1e5, 1e5, 0), (0, 0, 1e-3, 1e-3, 1)) == pytest.approx(1e-16, rel=1e-6)
+
+
+def test_threads_opcheck_and_compile():
     a, b = random_boxes(200, 6), random_boxes(100, 7)
-    assert_same_on_any_threads(lambda: (box_iou_rotated(a, b),))
+    assert_same_on_any_threads(lambda: (box_iou_rotated(a, b), box_iou_rotated(a, a, aligned=True)))
+    compiled = torch.compile(box_iou_rotated, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(a, b, over_first=True), box_iou_rotated(a, b, over_first=True))
+    strided = a.T.contiguous().T.requires_grad_()
+    assert torch.equal(box_iou_rotated(strided, b), box_iou_rotated(a, b))
     assert_opcheck(torch.ops.bevkd.box_iou_rotated, a[:5], b[:4], False, False)
     assert_opcheck(torch.ops.bevkd.box_iou_rotated, a[:4], b[:4], True, True)
 

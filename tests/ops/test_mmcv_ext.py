@@ -1,5 +1,6 @@
 """The ``mmcv._ext`` provider, called through mmcv's own wrappers."""
 
+import ast
 import importlib.util
 import math
 import subprocess
@@ -64,14 +65,52 @@ def test_unknown_function_refuses_at_the_call_only(ops):
     assert not hasattr(_ext, "__path__")
 
 
-def test_hard_voxelization(ops):
+def asserted_names() -> set[str]:
+    """Every function that the Python of mmcv.ops wants from mmcv._ext."""
+    names = set()
+    for path in (Path(mmcv.__file__).parent / "ops").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "load_ext":
+                names |= set(ast.literal_eval(node.args[1]))
+    return names
+
+
+def test_every_other_function_refuses_with_one_sentence(ops):
+    from mmcv import _ext
+
+    served = set(mmcv_ext._TABLE)
+    names = asserted_names()
+    assert served <= names
+    assert len(names - served) > 80
+    for name in names - served:
+        with pytest.raises(ConfigError, match=f"^{name} is not among bevkd's ops: it needs the full mmcv .*$") as error:
+            getattr(_ext, name)(torch.zeros(1), keyword=1)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_hard_voxelization(ops, deterministic):
     cloud = torch.randn(400, 5)
     size, bounds = [0.25, 0.5, 4.0], [-2.0, -2.0, -2.0, 2.0, 2.0, 2.0]
-    layer = ops.Voxelization(size, bounds, max_num_points=3, max_voxels=(60, 90))
+    layer = ops.Voxelization(size, bounds, max_num_points=3, max_voxels=(60, 90), deterministic=deterministic)
     for training, cap in ((True, 60), (False, 90)):  # F26: the cap follows the mode of each call
         found = layer.train(training)(cloud)
         for a, b in zip(found, twin_voxelize.voxelize(cloud, size, bounds, 3, cap)):
             assert torch.equal(a, b)
+
+
+def test_voxelization_of_half_strided_points_in_a_graph(ops):
+    size, bounds = [0.25, 0.5, 4.0], [-2.0, -2.0, -2.0, 2.0, 2.0, 2.0]
+    cloud = torch.randn(5, 100).half().T.requires_grad_()
+    plain = cloud.detach().float().contiguous()
+    features, coords, count = ops.Voxelization(size, bounds, 3, 60)(cloud)
+    wanted = twin_voxelize.voxelize(plain, size, bounds, 3, 60)
+    assert features.dtype == torch.float16
+    assert torch.equal(features.float(), wanted[0])
+    assert torch.equal(coords, wanted[1])
+    assert torch.equal(count, wanted[2])
+    cells = ops.Voxelization(size, bounds, -1)(cloud)
+    assert torch.equal(cells, twin_voxelize.voxelize_dynamic(plain, size, bounds))
 
 
 def test_dynamic_voxelization(ops):
@@ -125,6 +164,63 @@ def test_points_in_boxes_cpu(ops):
     assert ops.points_in_boxes_cpu(
         torch.tensor([[[0, 0, 1.4]]]), torch.tensor([[[0, 0, 0, 4, 2, 1.5, math.pi]]])
     ).item()
+
+
+@pytest.fixture
+def without_cuda_check(monkeypatch):
+    """mmcv's Python asks for the current CUDA device before it calls us; a CPU tensor is on device -1."""
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: -1)
+
+
+def test_points_in_boxes_part_and_all(ops, without_cuda_check):
+    torch.manual_seed(4)
+    points, boxes = torch.randn(2, 90, 3) * 2, torch.rand(2, 70, 7) * 3
+    part = ops.points_in_boxes_part(points, boxes)
+    assert part.dtype == torch.int32
+    assert torch.equal(part, twin_points.points_in_boxes_part(points, boxes))
+    everything = ops.points_in_boxes_all(points, boxes)
+    assert everything.dtype == torch.int32
+    assert torch.equal(everything.bool(), twin_points.points_in_boxes_all(points, boxes))
+
+
+def test_half_strided_graphs_and_mixed_dtypes(ops, without_cuda_check):
+    """What comes under autocast: each call gives what contiguous float32 copies give."""
+    torch.manual_seed(5)
+    points, boxes = (torch.randn(1, 3, 40) * 2).half().mT, (torch.rand(1, 7, 6) * 3).half().mT.requires_grad_()
+    float_points, float_boxes = points.float().contiguous(), boxes.detach().float().contiguous()
+    for name in ("points_in_boxes_part", "points_in_boxes_all", "points_in_boxes_cpu"):
+        function = getattr(ops, name)
+        assert torch.equal(function(points, boxes), function(float_points, float_boxes)), name
+        assert torch.equal(function(float_points.double(), boxes), function(float_points, float_boxes)), name
+
+    flat = boxes[0][:, [0, 1, 3, 4, 6]]
+    rotated, scores = flat.detach().float(), torch.rand(6).half().requires_grad_()
+    ious = ops.box_iou_rotated(flat, flat)
+    assert ious.dtype == torch.float16
+    assert torch.equal(ious, ops.box_iou_rotated(rotated, rotated).half())
+    assert torch.equal(ops.nms_rotated(flat, scores, 0.1)[1], ops.nms_rotated(rotated, scores.float(), 0.1)[1])
+    plain = torch.cat((flat[:, :2], flat[:, :2] + flat[:, 2:4]), 1)
+    dets, keep = ops.nms(plain, scores, 0.1)
+    assert torch.equal(keep, ops.nms(plain.detach().float(), scores.float(), 0.1)[1])
+    dets.sum().backward()  # boxes and scores are gathered by mmcv, with gradient
+    assert scores.grad.sum() == len(keep)
+
+
+def test_sigmoid_focal_loss(ops):
+    """Against the formula in probabilities, with background as the last target; gradients by differences."""
+    torch.manual_seed(6)
+    logits, target = torch.randn(20, 3, dtype=torch.float64, requires_grad=True), torch.randint(0, 4, (20,))
+    p = logits.detach().sigmoid()
+    one_hot = torch.nn.functional.one_hot(target, 4)[:, :3]
+    wanted = -torch.where(one_hot == 1, 0.25 * (1 - p) ** 2 * p.log(), 0.75 * p**2 * (1 - p).log())
+    torch.testing.assert_close(ops.sigmoid_focal_loss(logits, target, 2.0, 0.25, None, "none"), wanted)
+    weight = torch.tensor([1.0, 2, 3], dtype=torch.float64)
+    weighted = ops.sigmoid_focal_loss(logits, target, 2.0, 0.25, weight, "none")
+    torch.testing.assert_close(weighted, wanted * torch.tensor([1.0, 2, 3, 1])[target, None])
+    assert torch.autograd.gradcheck(lambda x: ops.sigmoid_focal_loss(x, target, 1.5, 0.3, None, "mean"), logits)
+    far = torch.tensor([[200.0, -200.0]], requires_grad=True)
+    ops.sigmoid_focal_loss(far, torch.tensor([1]), 2.0, 0.25, None, "sum").backward()
+    assert far.grad.isfinite().all()
 
 
 def _centerpoint():

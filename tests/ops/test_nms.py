@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from op_checks import assert_opcheck
 
 from bevkd.errors import ConfigError
-from bevkd.ops import nms, nms_rotated
+from bevkd.ops import box_iou_rotated, nms, nms_rotated
 from bevkd.ops.reference import nms as twin
 
 
@@ -57,6 +57,91 @@ def test_random_boxes_agree_with_the_twin(seed, count, threshold, labelled):
     assert torch.equal(nms(plain, scores, threshold), twin.nms(plain, scores, threshold))
 
 
+def scene(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Clusters of cars, a few buildings that span many of them, poles, boxes without area, NaN and infinity."""
+    draw = torch.Generator().manual_seed(seed)
+    centres = torch.rand(count // 8 + 1, 2, generator=draw) * 60
+    place = centres[torch.randint(len(centres), (count,), generator=draw)] + torch.randn(count, 2, generator=draw)
+    size = torch.tensor([4.0, 1.8]) + torch.rand(count, 2, generator=draw)
+    boxes = torch.cat((place, size, torch.rand(count, 1, generator=draw) * 7), 1)
+    boxes[::50, 2:4] *= 12
+    boxes[1::9, 2:4] *= 0.05
+    boxes[2::77, 2] = 0
+    boxes[3::81, 1] = math.nan
+    boxes[4::85, 0] = math.inf
+    boxes[5::87, 3] = -1
+    return boxes, torch.randint(0, 200, (count,), generator=draw) / 200
+
+
+def greedy_over(matrix: torch.Tensor, scores: torch.Tensor, threshold: float) -> list[int]:
+    """Suppression over all pairs, without a notion of near and far."""
+    matrix, scores = matrix.cpu(), scores.cpu()
+    alive = torch.ones(len(scores), dtype=torch.bool)
+    kept = []
+    for i in torch.sort(scores, stable=True, descending=True).indices.tolist():
+        if alive[i]:
+            kept.append(i)
+            alive &= ~(matrix[i] > threshold)
+    return kept
+
+
+@pytest.mark.parametrize(("count", "threshold"), [(63, 0.1), (64, 0.0), (65, 0.5), (700, 0.0), (700, 0.2), (700, 0.7)])
+def test_a_mixed_scene_against_all_pairs(count, threshold, device):
+    boxes, scores = (tensor.to(device) for tensor in scene(count, count))
+    assert nms_rotated(boxes, scores, threshold).tolist() == greedy_over(
+        box_iou_rotated(boxes, boxes), scores, threshold
+    )
+    labels = torch.arange(count, device=device) % 3
+    apart = box_iou_rotated(boxes, boxes) * (labels[:, None] == labels)
+    assert nms_rotated(boxes, scores, threshold, labels).tolist() == greedy_over(apart, scores, threshold)
+    plain = torch.cat((boxes[:, :2], boxes[:, :2] + boxes[:, 2:4]), 1)
+    for offset in (0.0, 1.0):
+        matrix = twin.plain_iou(plain, offset)
+        assert nms(plain, scores, threshold, offset).tolist() == greedy_over(matrix, scores, threshold)
+
+
+def test_many_boxes_in_pairs(device):
+    """3,000 places far apart, each with two copies: the one with the better score stays."""
+    place = torch.stack(torch.meshgrid(torch.arange(60.0), torch.arange(50.0), indexing="ij"), -1).reshape(-1, 2) * 10
+    one = torch.cat((place, torch.tensor([4.0, 2, 0.3]).expand(3000, 3)), 1)
+    boxes, scores = torch.cat((one, one)).to(device), torch.arange(6000.0, device=device)
+    assert nms_rotated(boxes, scores, 0.5).tolist() == list(range(5999, 2999, -1))
+
+
+def test_boxes_that_overlap_nothing_are_kept():
+    """No area, inverted corners, NaN, infinity: each stands twice, and both stay."""
+    bad = torch.tensor([[0.0, 0, 0, 2, 0], [0, 0, -1, 2, 0], [math.nan, 0, 2, 2, 0], [0, 0, math.inf, 2, 0]])
+    assert nms_rotated(bad.repeat(2, 1), torch.arange(8.0), 0.0).tolist() == list(range(7, -1, -1))
+    bad = torch.tensor([[0.0, 0, 0, 2], [3, 3, 1, 5], [math.nan, 0, 2, 2], [0, 0, math.inf, 2], [-math.inf, 0, 2, 2]])
+    assert nms(bad.repeat(2, 1), torch.arange(10.0), 0.0).tolist() == list(range(9, -1, -1))
+
+
+def test_a_nan_score_ranks_last():
+    boxes = torch.tensor([[0.0, 0, 4, 2, 0]]).repeat(3, 1)
+    assert nms_rotated(boxes, torch.tensor([math.nan, -math.inf, 0.2]), 0.5).tolist() == [2]
+    boxes[2, 0] = 50
+    assert nms_rotated(boxes, torch.tensor([math.nan, 0.1, 0.2]), 0.5).tolist() == [2, 1]
+
+
+def test_strided_boxes_of_a_graph():
+    boxes, scores = scene(40, 1)
+    strided = boxes.repeat(1, 2)[:, :5].clone().T.contiguous().T.requires_grad_()
+    assert not strided.is_contiguous()
+    assert torch.equal(nms_rotated(strided, scores.requires_grad_(), 0.2), nms_rotated(boxes, scores, 0.2))
+
+
+@pytest.mark.gpu
+def test_the_mask_waits_for_no_host():
+    boxes, _ = scene(300, 3)
+    boxes, expected = boxes.cuda(), torch.ops.bevkd.nms_rotated(boxes, None, 0.2)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        mask = torch.ops.bevkd.nms_rotated(boxes, None, 0.2)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(mask.cpu(), expected)
+
+
 def test_empty():
     assert nms_rotated(torch.zeros(0, 5), torch.zeros(0), 0.5).tolist() == []
     assert nms(torch.zeros(0, 4), torch.zeros(0), 0.5).tolist() == []
@@ -67,6 +152,16 @@ def test_opcheck():
     assert_opcheck(torch.ops.bevkd.nms_rotated, boxes, None, 0.5)
     assert_opcheck(torch.ops.bevkd.nms_rotated, boxes, torch.arange(6), 0.5)
     assert_opcheck(torch.ops.bevkd.nms, boxes[:, :4].cumsum(1), 0.5, 0.0)
+
+
+def test_compiles_in_one_graph():
+    """The mask has a static shape; indices take a size that only the data know."""
+    boxes, scores = scene(30, 2)
+    mask = torch.compile(lambda b: torch.ops.bevkd.nms_rotated(b, None, 0.2), fullgraph=True, backend="aot_eager")
+    assert torch.equal(mask(boxes), torch.ops.bevkd.nms_rotated(boxes, None, 0.2))
+    with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):
+        compiled = torch.compile(nms_rotated, fullgraph=True, backend="aot_eager")
+        assert torch.equal(compiled(boxes, scores, 0.2), nms_rotated(boxes, scores, 0.2))
 
 
 @pytest.mark.parametrize(
@@ -83,6 +178,14 @@ def test_bad_input_gets_one_sentence(function, boxes, scores, labels, message):
     extra = {} if labels is None else {"labels": labels}
     with pytest.raises(ConfigError, match=message):
         function(boxes, scores, 0.5, **extra)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, math.nan])
+def test_bad_threshold(threshold):
+    with pytest.raises(ConfigError, match=r"iou_threshold is .*, expected at least 0"):
+        nms_rotated(torch.zeros(3, 5), torch.zeros(3), threshold)
+    with pytest.raises(ValueError, match="iou_threshold is"):
+        torch.ops.bevkd.nms(torch.zeros(3, 4), threshold, 0.0)
 
 
 def test_the_kernel_refuses_too():
