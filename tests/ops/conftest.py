@@ -32,9 +32,9 @@ def pytest_configure(config):
     from bevkd.ops import library
 
     library.PATH = build()
-    ctypes.CDLL(str(library.PATH)).bevkd_emulation_seed(config.getoption("--emulation-seed"))
-    # Torch fills what it allocates with NaN, so that a kernel which forgets a part of its output is seen.
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    emulation = ctypes.CDLL(str(library.PATH))
+    emulation.bevkd_emulation_seed(config.getoption("--emulation-seed"))
+    emulation.bevkd_emulation_guard_memory()
 
 
 def pytest_collection_modifyitems(config, items):

@@ -15,8 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def library():
-    files = [build.HERE / "cuda_emulation.cpp", build.HERE / "selftest.cu"]
-    found = ctypes.CDLL(str(build.build(files, "selftest")))
+    found = ctypes.CDLL(str(build.build([*build.HERE.glob("*.cpp"), build.HERE / "selftest.cu"], "selftest")))
     found.bevkd_selftest.restype = ctypes.c_char_p
     found.bevkd_selftest.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int]
     return found
@@ -88,6 +87,7 @@ def test_shared_memory_starts_poisoned(run):
         (7, 0, r"lanes_apart: lane \d+ waits in a warp operation on line \d+"),
         (8, 9, r"bounds: .*selftest.cu:\d+: .*[Ii]ndex 9 out of bounds"),
         (9, 0, r"misaligned: .*misaligned address"),
+        (16, 0, r"nowhere: .*null pointer"),
         (10, 2**20, r"overflow: .*[Ss]igned integer overflow"),
         (14, 2000, r"twice<float>: a block has 1 to 1024 threads"),
     ],
@@ -108,6 +108,29 @@ def test_order_of_arrival_follows_the_seed(library, run):
         orders.append(out[:256].tolist())
     assert orders[0] == orders[1] != orders[2]
     assert orders[0] != list(range(256))
+
+
+def test_writes_out_of_bounds_and_forgotten_outputs_are_seen(library):
+    """In a process of its own: from the call on, all its CPU tensors lie between fences."""
+    code = f"""if True:
+        import ctypes, torch
+        library = ctypes.CDLL({library._name!r})
+        library.bevkd_selftest.restype = ctypes.c_char_p
+        library.bevkd_emulation_guard_memory()
+        out = torch.empty(33)
+        fill = lambda at, count: library.bevkd_selftest(15, None, ctypes.c_void_p(at), count).decode()
+        for count in (32, 33, 34, 33):
+            print(fill(out.data_ptr(), count) or out[31:].tolist())
+        print(fill(out.data_ptr() - 4, 1))
+    """
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines() == [
+        "[1.0, nan]",
+        "[1.0, 1.0]",
+        "emulated CUDA kernel fill: wrote past the end of a tensor of 132 bytes",
+        "[1.0, 1.0]",
+        "emulated CUDA kernel fill: wrote before a tensor of 132 bytes",
+    ]
 
 
 @pytest.mark.parametrize(("which", "dtype"), [(12, torch.half), (13, torch.bfloat16)])

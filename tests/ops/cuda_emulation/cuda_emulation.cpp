@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "faults.h"
 #include "fibre.h"
 
 namespace bevkd::emulation {
@@ -47,6 +48,7 @@ std::mt19937 shuffler(1);
 Launch launch_now;
 std::vector<std::unique_ptr<Thread>> pool;
 std::vector<char> dynamic_memory;
+std::function<std::string()> check_after_launch = [] { return std::string(); };
 
 [[noreturn]] void fail(const std::string& what) {
   throw std::runtime_error("emulated CUDA kernel " + launch_now.name + ": " + what);
@@ -245,8 +247,14 @@ uint64_t warp_operation(WarpOp op, unsigned mask, uint64_t value, int argument, 
   return self.value;
 }
 
+void set_check_after_launch(std::function<std::string()> check) { check_after_launch = std::move(check); }
+
+void note_failure(const std::string& what) {
+  if (launch_now.failure.empty()) launch_now.failure = what;
+}
+
 void stop_kernel(const char* message) {
-  launch_now.failure = message;
+  note_failure(message);
   for (;;) launch_now.running->fibre.leave();
 }
 
@@ -258,12 +266,15 @@ void run(const char* name, dim3 grid, dim3 block, size_t shared_bytes, const std
     try {
       thread();
     } catch (const std::exception& error) {
-      launch_now.failure = error.what();
+      note_failure(error.what());
     }
     launch_now.running->state = State::kDone;
   };
+  const CatchFaults faults;
   try {
     for (const unsigned number : shuffled(0, grid.x * grid.y * grid.z)) run_block(number, shared_bytes, work);
+    const std::string wrong = check_after_launch();
+    if (!wrong.empty()) fail(wrong);
   } catch (...) {
     for (auto& each : pool) each->fibre.abandon();
     throw;
@@ -275,15 +286,4 @@ void run(const char* name, dim3 grid, dim3 block, size_t shared_bytes, const std
 // For ctypes: another seed, another order of blocks, warps and lanes.
 extern "C" __attribute__((visibility("default"))) void bevkd_emulation_seed(unsigned seed) {
   bevkd::emulation::shuffler.seed(seed);
-}
-
-// Called by the undefined-behaviour sanitizer for each report.
-extern "C" void __ubsan_get_current_report_data(const char** kind, const char** message, const char** file,
-                                                unsigned* line, unsigned* column, char** address);
-extern "C" __attribute__((visibility("default"))) void __ubsan_on_report() {
-  const char *kind, *message, *file;
-  unsigned line, column;
-  char* address;
-  __ubsan_get_current_report_data(&kind, &message, &file, &line, &column, &address);
-  bevkd::emulation::launch_now.failure = std::string(file) + ":" + std::to_string(line) + ": " + message;
 }

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <string>
 #include <tuple>
 #include <utility>
 
@@ -50,6 +51,8 @@ void sync_threads(int line);
 // Parks the lane until every living lane of `mask` is in the same operation; the result is the exchanged value.
 uint64_t warp_operation(WarpOp op, unsigned mask, uint64_t value, int argument, int width, int line);
 [[noreturn]] void stop_kernel(const char* message);
+// `check` says what a launch has done wrong, or nothing.
+void set_check_after_launch(std::function<std::string()> check);
 void run(const char* name, dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& thread);
 
 template <typename T>

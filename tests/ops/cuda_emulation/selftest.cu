@@ -64,9 +64,17 @@ __global__ void bounds(int at, int* out) {
   out[0] = table[at];
 }
 
-__global__ void misaligned(const float* in, float* out) { out[0] = reinterpret_cast<const float4*>(in + 1)->x; }
+__global__ void misaligned(const float* in, float* out) {
+  *reinterpret_cast<float4*>(out) = *reinterpret_cast<const float4*>(in + 1);
+}
+
+__global__ void nowhere(int* out) { out[0] = *static_cast<const volatile int*>(nullptr); }
 
 __global__ void overflow(int a, int* out) { out[0] = a * 65536; }
+
+__global__ void fill(int count, float* out) {
+  if (static_cast<int>(threadIdx.x) < count) out[threadIdx.x] = 1;
+}
 
 // Ends in an order that must not matter.
 __global__ void arrival(int* ticket, int* out) { out[atomicAdd(ticket, 1)] = blockIdx.x * blockDim.x + threadIdx.x; }
@@ -102,6 +110,8 @@ void run_selftest(int which, const void* in, void* out, int extra, cudaStream_t 
     case 13:
       return BEVKD_LAUNCH(twice<__nv_bfloat16>, 1, kWarp, 0, stream, static_cast<const __nv_bfloat16*>(in),
                           static_cast<__nv_bfloat16*>(out));
+    case 16: return BEVKD_LAUNCH(nowhere, 1, 1, 0, stream, int_out);
+    case 15: return BEVKD_LAUNCH(fill, 1, 128, 0, stream, extra, float_out);
     default: return BEVKD_LAUNCH(twice<float>, 1, extra, 0, stream, floats, float_out);
   }
 }
