@@ -5,6 +5,7 @@ from bevkd.detectors.bev_detector import BEVDetector
 from bevkd.detectors.bev_encoder import BEVEncoder
 from bevkd.detectors.camera_batch import CameraBatch, CameraEncoder
 from bevkd.detectors.center_head import LabelOrder, SlimCenterHead, build_center_head
+from bevkd.detectors.depth_net import CameraAwareDepthNet, DepthNet
 from bevkd.detectors.fusion import ChannelAttentionFusion
 from bevkd.detectors.lift_splat import LiftSplatEncoder
 from bevkd.detectors.pillar import PillarEncoder
@@ -13,9 +14,11 @@ from bevkd.detectors.voxel import VoxelEncoder
 __all__ = [
     "BEVDetector",
     "BEVEncoder",
+    "CameraAwareDepthNet",
     "CameraBatch",
     "CameraEncoder",
     "ChannelAttentionFusion",
+    "DepthNet",
     "LabelOrder",
     "LiftSplatEncoder",
     "PillarEncoder",

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from bevkd.errors import ConfigError, DataError
 
+CAMERA_NUMBERS = 17
+
 
 def depth_bins(min: float, max: float, step: float) -> Tensor:
     """Bin centres [D] in metres: ``depth_bins(1, 3, 0.5)`` is 1.25, 1.75, 2.25, 2.75."""
@@ -75,3 +77,39 @@ def cell_rays(inverse: Tensor, image: Sequence[int], feature: Sequence[int]) -> 
     columns = inverse[:, :, None, None, :3]  # [B, N, 1, 1, 3, 4]
     rays = columns[..., 0] * u[:, None] + columns[..., 1] * v[:, None, None] + columns[..., 2]
     return rays, columns[..., 3]
+
+
+def camera_numbers(matrices: Tensor, image: Sequence[int]) -> Tensor:
+    """What lidar2img says about each camera, as numbers of order one.
+
+    ``lidar2img = s K [R | t]`` is decomposed by an RQ factorisation: K upper triangular with a positive diagonal, R
+    orthogonal, of determinant -1 where the image is mirrored. The focal lengths and the skew are in image sizes, the
+    principal point from the image's outer corner too, and the position of the camera in metres.
+
+    Args:
+        matrices: [B, N, 4, 4] float64.
+        image: (H, W) of the images that the matrices project into.
+
+    Returns:
+        [B, N, 17] float32: fx / W, skew / W, (cx + 0.5) / W, fy / H, (cy + 0.5) / H, R row by row, x, y, z.
+    """
+    left = matrices[..., :3, :3]
+    # RQ by QR of the matrix turned upside down: flipping rows of M^T's factors makes R' upper triangular from the end.
+    q, r = torch.linalg.qr(left.flip(-2).mT)
+    k, rotation = r.mT.flip(-1, -2), q.mT.flip(-2)
+    sign = torch.where(torch.diagonal(k, dim1=-2, dim2=-1) < 0, -1.0, 1.0)
+    k, rotation = k * sign[..., None, :], rotation * sign[..., :, None]
+    k = k / k[..., 2:, 2:]
+    position = -torch.linalg.solve(left, matrices[..., :3, 3:])[..., 0]
+    height, width = image
+    intrinsics = torch.stack(
+        [
+            k[..., 0, 0] / width,
+            k[..., 0, 1] / width,
+            (k[..., 0, 2] + 0.5) / width,
+            k[..., 1, 1] / height,
+            (k[..., 1, 2] + 0.5) / height,
+        ],
+        -1,
+    )
+    return torch.cat((intrinsics, rotation.flatten(-2), position), -1).float()

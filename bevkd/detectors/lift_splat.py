@@ -8,11 +8,13 @@ import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
+import bevkd.detectors.depth_net  # noqa: F401  (registers the depth nets)
 from bevkd.detectors.build import build_part
 from bevkd.detectors.camera_batch import CameraBatch, CameraEncoder
-from bevkd.detectors.camera_rays import depth_bins, frustum, ground_prior
+from bevkd.detectors.camera_rays import camera_numbers, depth_bins, frustum, ground_prior
+from bevkd.detectors.depth_loss import depth_loss, depth_targets
 from bevkd.detectors.layers import conv_block
-from bevkd.errors import ConfigError
+from bevkd.errors import ConfigError, DataError
 from bevkd.ops import LiftPlan, bev_pool
 from bevkd.structures import BEVGrid
 
@@ -24,8 +26,9 @@ class LiftSplatEncoder(CameraEncoder):
     """Image backbone, depth distribution, lift to 3D and sum per bird's-eye-view cell.
 
     After Lift-Splat-Shoot (Philion and Fidler, ECCV 2020): one 1x1 convolution gives, for each feature cell, depth
-    logits and a feature vector; the softmax of the logits says how much of the vector goes to which depth. No depth
-    supervision, a single frame.
+    logits and a feature vector; the softmax of the logits says how much of the vector goes to which depth. A single
+    frame. With a :class:`CameraAwareDepthNet` and a ``depth_weight`` it is the encoder of BEVDepth (Li et al., AAAI
+    2023): in training, LiDAR points in the images supervise depth, as the loss ``loss_depth``.
 
     Two options are ours, for short trainings from scratch. With ``ground_z`` the depth distribution starts from where
     each ray meets the road: without depth supervision or pretraining a small network needs many epochs to find out
@@ -49,6 +52,8 @@ class LiftSplatEncoder(CameraEncoder):
         level: which output of the neck.
         ground_z: height of the road in the LiDAR frame in metres (nuScenes: about -1.84); None leaves it out.
         normalise: divide each cell by 1 + the probability mass that it received.
+        depth_net: config of the depth net; None takes a plain :class:`bevkd.detectors.depth_net.DepthNet`.
+        depth_weight: weight of the supervision of depth (BEVDepth: 3); 0 leaves it out.
         rounding: see :class:`bevkd.ops.LiftPlan`.
 
     Raises:
@@ -69,6 +74,8 @@ class LiftSplatEncoder(CameraEncoder):
         rounding: str = "floor",
         ground_z: float | None = None,
         normalise: bool = False,
+        depth_net: dict | None = None,
+        depth_weight: float = 0.0,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -78,7 +85,16 @@ class LiftSplatEncoder(CameraEncoder):
         self.backbone = build_part(MODELS, backbone, "camera_encoder.backbone")
         self.neck = build_part(MODELS, neck, "camera_encoder.neck")
         self.ground_z, self.normalise = ground_z, normalise
-        self.depth_net = DepthNet(in_channels, len(self.bins), channels, with_ground=ground_z is not None)
+        self.depth_range, self.depth_weight = (depth["min"], depth["max"]), depth_weight
+        self.depth_net = build_part(
+            MODELS,
+            depth_net or {"type": "DepthNet"},
+            "camera_encoder.depth_net",
+            in_channels=in_channels,
+            bins=len(self.bins),
+            channels=channels,
+            with_ground=ground_z is not None,
+        )
         self.stem = conv_block(channels, out_channels) if out_channels else nn.Identity()
         self._cached: tuple[Tensor, tuple[int, ...], LiftPlan] | None = None
 
@@ -86,24 +102,40 @@ class LiftSplatEncoder(CameraEncoder):
         """See :class:`CameraEncoder`; [B, out_channels, Y, X] on the grid.
 
         Raises:
-            DataError: the matrices do not fit the images or cannot be inverted.
+            DataError: the matrices do not fit the images or cannot be inverted, or a supervised training has no points.
         """
         samples, cameras, _, height, width = batch.images.shape
         features = self.neck(self.backbone(batch.images.flatten(0, 1)))
         features = features[self.level] if isinstance(features, (list, tuple)) else features
         matrices = batch.matrices()
         sizes = (height, width), features.shape[-2:]
-        ground = None
-        if self.ground_z is not None:
-            ground = ground_prior(matrices, self.bins.cpu(), *sizes, self.ground_z).flatten(0, 1).to(features)
-        depth, lifted = (
-            part.contiguous().unflatten(0, (samples, cameras)) for part in self.depth_net(features, ground)
-        )
-        plan = self.plan(matrices, *sizes, features.device)
+        found = self.depth_net(features, self._ground(matrices, sizes, features), self._numbers(batch, features))
+        depth, lifted = (part.contiguous().unflatten(0, (samples, cameras)) for part in found)
+        if losses is not None and self.depth_weight:
+            if batch.points is None:
+                raise DataError(
+                    "the batch has no 'points', expected them to supervise depth (camera_encoder.depth_weight)"
+                )
+            targets = depth_targets(batch.points, matrices, self.depth_range, len(self.bins), *sizes)
+            losses["loss_depth"] = self.depth_weight * depth_loss(depth, targets)
+        return self.stem(self._pool(depth, lifted, self.plan(matrices, *sizes, features.device)))
+
+    def _ground(self, matrices: Tensor, sizes: tuple, features: Tensor) -> Tensor | None:
+        if self.ground_z is None:
+            return None
+        return ground_prior(matrices, self.bins.cpu(), *sizes, self.ground_z).flatten(0, 1).to(features)
+
+    def _numbers(self, batch: CameraBatch, features: Tensor) -> Tensor | None:
+        if not self.depth_net.camera_aware:
+            return None
+        numbers = camera_numbers(batch.unaugmented_matrices(), batch.images.shape[-2:])
+        return numbers.flatten(0, 1).to(features.device)
+
+    def _pool(self, depth: Tensor, lifted: Tensor, plan: LiftPlan) -> Tensor:
         if not self.normalise:
-            return self.stem(bev_pool(depth, lifted, plan))
+            return bev_pool(depth, lifted, plan)
         pooled = bev_pool(depth, torch.cat((lifted, torch.ones_like(lifted[..., :1])), -1), plan)
-        return self.stem(pooled[:, :-1] / (1 + pooled[:, -1:]))
+        return pooled[:, :-1] / (1 + pooled[:, -1:])
 
     def plan(self, matrices: Tensor, image: Sequence[int], feature: Sequence[int], device: torch.device) -> LiftPlan:
         """The lift plan of [B, N, 4, 4] float64 matrices, kept while geometry and sizes stay what they were."""
@@ -122,40 +154,3 @@ def _bins(depth: Mapping[str, float]) -> Tensor:
     if set(depth) != set(UNIDISTILL_DEPTH):
         raise ConfigError(f"camera_encoder.depth has the keys {sorted(depth)}, expected min, max and step")
     return depth_bins(**depth)
-
-
-class DepthNet(nn.Module):
-    """Image features to a depth distribution and a feature vector for each cell.
-
-    Plain, it is the one 1x1 convolution of Lift-Splat-Shoot. With the ground it also sees, and starts from, where the
-    cell's ray meets the road.
-
-    Args:
-        in_channels: channels of the image features.
-        bins: number of depth bins D.
-        channels: channels C of a lifted feature.
-        with_ground: expect a ground prior.
-    """
-
-    def __init__(self, in_channels: int, bins: int, channels: int, with_ground: bool) -> None:
-        super().__init__()
-        self.split = (bins, channels)
-        if with_ground:
-            # Initial weight of the prior among the logits: at its peak e^3 times as likely as far from it.
-            self.trust = nn.Parameter(torch.tensor(3.0))
-            self.layers = nn.Sequential(
-                nn.Conv2d(in_channels + bins, 128, 1, bias=False),
-                nn.BatchNorm2d(128),
-                nn.ReLU(inplace=True),
-                nn.Conv2d(128, sum(self.split), 1),
-            )
-        else:
-            self.layers = nn.Conv2d(in_channels, sum(self.split), 1)
-
-    def forward(self, features: Tensor, ground: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """[M, in_channels, h, w] and a prior [M, D, h, w] to depth [M, D, h, w], summing to 1, and [M, h, w, C]."""
-        inputs = features if ground is None else torch.cat((features, ground), 1)
-        logits, lifted = self.layers(inputs).float().split(self.split, 1)
-        if ground is not None:
-            logits = logits + self.trust * ground
-        return logits.softmax(1), lifted.permute(0, 2, 3, 1)

@@ -55,6 +55,7 @@ def test_one_step_and_a_prediction(name, tiny_nuscenes_readonly):
     data = batch(config, tiny_nuscenes_readonly, "train", 2)
     log = model.train_step(copy.deepcopy(data), optimizer)
     assert torch.isfinite(log["loss"])
+    assert ("loss_depth" in log) == ("bevdepth" in name)
     # Behind a residual branch that starts at zero a weight may wait a step; a whole part may not.
     moved = {k.split(".")[0] for k, p in model.named_parameters() if not torch.equal(p, before[k])}
     assert moved == {k.split(".")[0] for k in before}
@@ -70,5 +71,5 @@ def test_one_step_and_a_prediction(name, tiny_nuscenes_readonly):
 
 
 def test_recipes_are_there():
-    assert {"lidar_teacher", "camera_student", "fusion", "lidar_voxel", *CHANNELS} <= set(RECIPES)
+    assert {"lidar_teacher", "camera_student", "camera_bevdepth", "fusion", "lidar_voxel", *CHANNELS} <= set(RECIPES)
     assert bevkd.detectors.BEVDetector.__name__ in MODELS

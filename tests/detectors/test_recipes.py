@@ -77,6 +77,16 @@ def test_full_size_shapes():
     assert meta(lidar.stem)(torch.empty(1, 64, 720, 720, device="meta")).shape == (1, 256, 180, 180)
 
 
+def test_full_size_bevdepth():
+    camera = student("configs/camera/bevdepth_r50_nuscenes.py").camera_encoder
+    features = torch.empty(6, 512, 16, 44, device="meta")
+    depth, lifted = meta(camera.depth_net)(features, None, torch.empty(6, 17, device="meta"))
+    assert depth.shape == (6, 112, 16, 44)
+    assert lifted.shape == (6, 16, 44, 80)
+    assert meta(camera.stem)(torch.empty(1, 80, 180, 180, device="meta")).shape == (1, 256, 180, 180)
+    assert camera.depth_weight == 3.0
+
+
 def test_full_size_fusion():
     model = student("configs/fusion/lidar_camera_nuscenes.py")
     maps = [
