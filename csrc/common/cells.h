@@ -5,7 +5,6 @@
 // of the whole number it stands for.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 
 #include "host_device.h"
@@ -29,12 +28,14 @@ BEVKD_HD inline bool is_finite(T value) {
 
 // The cell of a value, or kOutside. NaN fails the first compare, -inf the second.
 // `truncate` rounds toward zero as older lift-splat code does: the cell below the lower bound counts as cell 0 too.
+// Past the compares floor and truncation are the same number, and a conversion to an integer gives it: without branch or
+// call to floor(), a compiler turns loops over this into vector instructions.
 template <typename T>
 BEVKD_HD inline int32_t cell_of(T value, const Axis<T>& axis, bool truncate = false) {
-  if (!(value < axis.high)) return kOutside;
   const T ratio = (value - axis.low) / axis.size;
-  const T cell = truncate ? std::trunc(ratio) : std::floor(ratio);
-  return cell >= T(0) && cell < static_cast<T>(axis.count) ? static_cast<int32_t>(cell) : kOutside;
+  const bool above = truncate ? ratio > T(-1) : ratio >= T(0);
+  const bool inside = bool(value < axis.high) & above & bool(ratio < static_cast<T>(axis.count));
+  return static_cast<int32_t>(inside ? ratio : static_cast<T>(kOutside));
 }
 
 }  // namespace bevkd

@@ -26,11 +26,9 @@ struct VoxelGrid {
     return (int64_t(z) * axis[1].count + y) * axis[0].count + x;
   }
 
-  BEVKD_HD void unpack(int64_t key, int32_t* zyx) const {
-    zyx[2] = static_cast<int32_t>(key % axis[0].count);
-    key /= axis[0].count;
-    zyx[1] = static_cast<int32_t>(key % axis[1].count);
-    zyx[0] = static_cast<int32_t>(key / axis[1].count);
+  // The cell of a point that is inside: cell_of without its compares.
+  BEVKD_HD void cell_inside(const float* point, int32_t* zyx) const {
+    for (int i = 0; i < 3; ++i) zyx[2 - i] = static_cast<int32_t>((point[i] - axis[i].low) / axis[i].size);
   }
 };
 
