@@ -32,7 +32,8 @@ def create_infos(
 
     The schema is what mmdet3d's converter followed by its v1.1 update writes (without the per-camera 2D instances), so
     plain mmdet3d datasets read the files too. On top: ``height`` and ``width`` of every image and ``num_points`` of
-    every sweep, from which a truncated file is recognised later. Numbers are float64 where mmdet3d rounds to float32.
+    every sweep, from which a truncated file is recognised later, and ``prev``, the token of the key frame before (""
+    for the first of a scene). Numbers are float64 where mmdet3d rounds to float32.
 
     Frames: boxes are x, y, z of the gravity centre, length, width, height and yaw (counter-clockwise from +x) in the
     key frame's LiDAR frame; velocities m/s in that frame, NaN where the devkit knows none; ``lidar2cam`` includes the
@@ -122,6 +123,7 @@ def _info_maker(nusc: "NuScenes", root: Path, max_sweeps: int, ignored: set[str]
         global2lidar = _inverse(lidar2global)
         info = {
             "token": sample["token"],
+            "prev": sample["prev"],
             "timestamp": sample["timestamp"] / 1e6,
             "ego2global": ego2global.tolist(),
             "images": {name: _image(nusc, root, sample["data"][name], lidar2global) for name in CAMERAS},

@@ -13,7 +13,7 @@ from mmdet3d.structures import LiDARInstance3DBoxes
 from bevkd.errors import BevkdError, ConfigError, DataError
 
 from . import safe_pickle, transforms  # noqa: F401  (importing transforms registers them)
-from .constants import CAMERAS
+from .constants import CAMERAS, REGENERATE
 from .validate import validate_infos
 
 _PREFIX = {"pts": "samples/LIDAR_TOP", "sweeps": "sweeps/LIDAR_TOP", **{name: f"samples/{name}" for name in CAMERAS}}
@@ -33,7 +33,9 @@ class NuScenesBEVDataset(NuScenesDataset):
     Each sample enters the pipeline with ``lidar_points``, ``lidar_sweeps``, ``images`` (paths resolved), poses, and
     ``gt_bboxes_3d`` (``LiDARInstance3DBoxes`` ``[M, 9]``) with ``gt_labels_3d`` ``[M]``: labels -1 are left out, and,
     unless ``use_valid_flag=False``, so are boxes without a single LiDAR or radar point; unknown velocities are 0. The
-    same go to ``eval_ann_info`` when ``test_mode``.
+    same go to ``eval_ann_info`` when ``test_mode``. With ``previous=True`` it also has ``previous``, the key frame
+    before it in its scene (``token``, ``timestamp``, ``ego2global``, ``lidar_points``, ``images``); the first of a
+    scene has itself there.
 
     Raises:
         DataError: a missing, unsafe or unsound info file, or (on access) a sample that does not load, naming its
@@ -49,8 +51,10 @@ class NuScenesBEVDataset(NuScenesDataset):
         modality: dict | None = None,
         filter_empty_gt: bool = False,
         use_valid_flag: bool = True,
+        previous: bool = False,
         **kwargs: Any,
     ) -> None:
+        self.previous = previous
         if filter_empty_gt:
             raise ConfigError(
                 "filter_empty_gt=True replaces a sample without boxes by a random one; NuScenesBEVDataset keeps it "
@@ -80,7 +84,10 @@ class NuScenesBEVDataset(NuScenesDataset):
         for key, value in infos["metainfo"].items():
             self._metainfo.setdefault(key, value)
         self._metainfo["version"] = infos["metainfo"].get("version", self._metainfo["version"])
-        return [self.parse_data_info(info) for info in infos["data_list"]]
+        data = [self.parse_data_info(info) for info in infos["data_list"]]
+        if self.previous:
+            _link_previous(data, path)
+        return data
 
     def parse_data_info(self, info: dict) -> dict:
         """Resolve paths and turn instances into boxes; what no transform reads is left out, as it is copied a lot."""
@@ -123,3 +130,15 @@ class NuScenesBEVDataset(NuScenesDataset):
         if packed is None:
             raise DataError(f"sample {token}: the pipeline returned nothing; expected a packed sample")
         return packed
+
+
+def _link_previous(data: list[dict], path: Path) -> None:
+    """Give every sample its predecessor's sensors; a copy of each, so that subsets of the data set keep theirs."""
+    known = {info["token"]: info for info in data}
+    for info in data:
+        before = info.get("prev")
+        if before is None or (before and before not in known):
+            found = "no 'prev'" if before is None else f"prev {before}, which is not in the file"
+            raise DataError(f"{path}: sample {info['token']} has {found}; expected it for previous=True: {REGENERATE}")
+        other = known[before] if before else info
+        info["previous"] = {key: other[key] for key in ("token", "timestamp", "ego2global", "lidar_points", "images")}

@@ -9,6 +9,7 @@ from bevkd.detectors.depth_net import CameraAwareDepthNet, DepthNet
 from bevkd.detectors.fusion import ChannelAttentionFusion
 from bevkd.detectors.lift_splat import LiftSplatEncoder
 from bevkd.detectors.pillar import PillarEncoder
+from bevkd.detectors.temporal import TemporalEncoder
 from bevkd.detectors.voxel import VoxelEncoder
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "LiftSplatEncoder",
     "PillarEncoder",
     "SlimCenterHead",
+    "TemporalEncoder",
     "VoxelEncoder",
     "build_center_head",
     "sparse",

@@ -22,16 +22,20 @@ class CameraBatch:
         lidar2img: B matrices [N, 4, 4] (array or tensor) that take (x, y, z, 1) metres to (u d, v d, d, 1).
         bev_matrices: B matrices [4, 4] of the augmentation that is part of ``lidar2img``; None where there was none.
         points: B clouds [N_b, 5] in the same frame, or None.
+        previous: the key frame before, in its own LiDAR frame, or None.
+        previous_to_current: B matrices [4, 4] from that frame to this one, where there is a previous one.
     """
 
     images: Tensor
     lidar2img: Sequence
     bev_matrices: Sequence | None = None
     points: Sequence[Tensor] | None = None
+    previous: CameraBatch | None = None
+    previous_to_current: Sequence | None = None
 
     @classmethod
     def collect(cls, inputs: Mapping, samples: Sequence) -> CameraBatch:
-        """Out of a batch's inputs and data samples.
+        """Out of a batch's inputs and data samples; images of a previous frame come after the current ones.
 
         Raises:
             DataError: images or their matrices are missing.
@@ -41,12 +45,14 @@ class CameraBatch:
         metas = [sample.metainfo for sample in samples]
         if any("lidar2img" not in meta for meta in metas):
             raise DataError("a data sample has no 'lidar2img' in its metainfo, expected it for a camera_encoder")
-        return cls(
-            inputs["imgs"],
-            [meta["lidar2img"] for meta in metas],
-            [meta.get("bev_matrix", np.eye(4)) for meta in metas],
-            inputs.get("points"),
-        )
+        images, augmented = inputs["imgs"], [meta.get("bev_matrix", np.eye(4)) for meta in metas]
+        current = [meta["lidar2img"] for meta in metas]
+        if any("previous_lidar2img" not in meta for meta in metas):
+            return cls(images, current, augmented, inputs.get("points"))
+        cameras = images.shape[1] // 2
+        before = cls(images[:, cameras:], [meta["previous_lidar2img"] for meta in metas], augmented)
+        motion = [meta["previous_to_current"] for meta in metas]
+        return cls(images[:, :cameras], current, augmented, inputs.get("points"), before, motion)
 
     def matrices(self) -> Tensor:
         """``lidar2img`` as float64 [B, N, 4, 4] on the CPU, checked.

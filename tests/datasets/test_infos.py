@@ -39,6 +39,15 @@ def test_only_builtin_types_and_same_bytes(tiny_nuscenes_readonly, tmp_path):
         assert raw == (tiny_nuscenes_readonly / path.name).read_bytes()
 
 
+def test_prev_is_the_key_frame_before_it_in_its_scene(train):
+    first, *_ = [info["prev"] for info in train["data_list"]]
+    assert first == ""
+    for one, other in zip(train["data_list"], train["data_list"][1:]):
+        gap = other["timestamp"] - one["timestamp"]
+        assert other["prev"] == (one["token"] if 0 < gap < 1 else "")
+    assert sum(info["prev"] == "" for info in train["data_list"]) == 2  # two scenes
+
+
 def schema(node):
     """Keys and types of an info, with lists of equals reduced to their first member."""
     if isinstance(node, dict):
@@ -54,6 +63,7 @@ def test_schema_is_that_of_mmdet3d(train, real_frame_infos):
     for record in ours["images"].values():
         assert {record.pop("height"), record.pop("width")} == {"number"}
     ours["lidar_points"].pop("num_points")
+    assert ours.pop("prev") == "str"
     assert ours.pop("lidar_sweeps") == []
     theirs.pop("cam_instances")  # 2D boxes, which nothing here reads
     assert ours == theirs

@@ -15,6 +15,7 @@ from bevkd.datasets.transforms import BEVAugment
 from bevkd.detectors import CameraBatch, LiftSplatEncoder
 from bevkd.detectors.camera_rays import camera_numbers, frustum, stack_matrices
 from bevkd.detectors.depth_loss import depth_targets
+from bevkd.detectors.temporal import previous_map
 
 STRIDE = 4
 FEATURE = (IMAGE[0] // STRIDE, IMAGE[1] // STRIDE)
@@ -54,6 +55,14 @@ def cell_of(bev_matrix: np.ndarray, point: np.ndarray) -> list[int]:
     return [math.floor((y - GRID.y_range[0]) / GRID.cell), math.floor((x - GRID.x_range[0]) / GRID.cell)]
 
 
+def rigid(yaw: float, x: float, y: float) -> np.ndarray:
+    """``[4, 4]``: turn about +z, then shift."""
+    matrix = np.eye(4)
+    matrix[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
+    matrix[:2, 3] = x, y
+    return matrix
+
+
 def one_hot_encoder() -> tuple[LiftSplatEncoder, np.ndarray]:
     """An encoder whose features and depth are one-hot at one frustum point, and that point in the plain frame."""
     config = {**copy.deepcopy(CAMERA), "out_channels": None, "channels": 1}
@@ -75,6 +84,24 @@ def test_lift_splat(seed):
     results = augmented(seed)
     low = model(CameraBatch(torch.zeros(1, 6, 3, *IMAGE), [results["lidar2img"]]))
     assert (low[0, 0] > 1e-3).nonzero().tolist() == [cell_of(results["bev_matrix"], point)]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_previous_frame(seed):
+    """A point that stands still, seen in the previous frame, lands where it is in the augmented current frame."""
+    model, point = one_hot_encoder()  # in the previous LiDAR frame
+    motion = rigid(0.15, -0.7, -2.3)  # what lies there, lies so in the current frame
+    results = augmented(seed, previous_lidar2img=ring(), previous_to_current=motion)
+    before = CameraBatch(torch.zeros(1, 6, 3, *IMAGE), [results["previous_lidar2img"]])
+    batch = CameraBatch(
+        before.images, [results["lidar2img"]], previous=before, previous_to_current=[results["previous_to_current"]]
+    )
+    low = previous_map(model, batch, GRID)[0, 0]
+    assert 4.0 < low.sum() < 11.0  # bilinear weights of one cell, which scaling neither thins nor thickens
+    centre = ((GRID.centres() * low).sum((1, 2)) / low.sum()).double().numpy()
+    expected = (results["bev_matrix"] @ motion @ [*point, 1.0])[:2]
+    # The point is somewhere in its cell of the previous map (at most 0.71 cells off) and is sampled by whole cells.
+    assert np.linalg.norm(centre - expected) < 1.0
 
 
 @pytest.mark.parametrize("seed", SEEDS)

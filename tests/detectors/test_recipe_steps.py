@@ -71,5 +71,13 @@ def test_one_step_and_a_prediction(name, tiny_nuscenes_readonly):
 
 
 def test_recipes_are_there():
-    assert {"lidar_teacher", "camera_student", "camera_bevdepth", "fusion", "lidar_voxel", *CHANNELS} <= set(RECIPES)
+    assert {
+        "lidar_teacher",
+        "camera_student",
+        "camera_bevdepth",
+        "camera_bevdet4d",
+        "fusion",
+        "lidar_voxel",
+        *CHANNELS,
+    } <= set(RECIPES)
     assert bevkd.detectors.BEVDetector.__name__ in MODELS

@@ -14,7 +14,9 @@ class BEVAugment(BaseTransform):
 
     A point p becomes ``bev_matrix @ p`` with ``bev_matrix = T S R F``; boxes go through mmdet3d's own box methods in
     the same order, and ``lidar2img`` is multiplied by the inverse, so a moved point keeps its pixel and its ray. The
-    depth that ``lidar2img`` gives stays the metric depth of the camera, also under ``scale``.
+    depth that ``lidar2img`` gives stays the metric depth of the camera, also under ``scale``. A previous key frame is
+    moved by the same matrix in its own LiDAR frame, and ``previous_to_current`` leads from there to the moved current
+    one.
     Positive angles turn counter-clockwise seen from above, (1, 0) to (0, 1) at pi/2.
 
     Args:
@@ -58,8 +60,12 @@ class BEVAugment(BaseTransform):
             boxes.rotate(angle)
             boxes.scale(scale)
             boxes.translate(torch.from_numpy(shift).to(boxes.tensor))
-        if "lidar2img" in results:
-            results["lidar2img"] = results["lidar2img"] @ np.linalg.inv(matrix)
+        inverse = np.linalg.inv(matrix)
+        for key in ("lidar2img", "previous_lidar2img"):
+            if key in results:
+                results[key] = results[key] @ inverse
+        if "previous_to_current" in results:
+            results["previous_to_current"] = matrix @ results["previous_to_current"] @ inverse
         results["bev_matrix"] = matrix @ results.get("bev_matrix", np.eye(4))
         return results
 

@@ -64,6 +64,12 @@ def resize_matrix(scale_x: float, scale_y: float) -> np.ndarray:
     return matrix
 
 
+def lidar2global(frame: dict) -> np.ndarray:
+    """``[4, 4]`` float64 from a key frame's LiDAR frame to the map."""
+    ego = np.asarray(frame["ego2global"], dtype=np.float64)
+    return ego @ np.asarray(frame["lidar_points"]["lidar2ego"], dtype=np.float64)
+
+
 @TRANSFORMS.register_module()
 class LoadCameras(BaseTransform):
     """Six images, resized and cropped to ``size``, and the matrices that project LiDAR points into them.
@@ -72,6 +78,11 @@ class LoadCameras(BaseTransform):
     ``results['lidar2img']`` (``[N, 4, 4]`` float64: (x, y, z, 1) in the LiDAR frame to (u d, v d, d, 1), with u, v the
     column and row in the network's input image, integers at pixel centres, and d the depth in metres),
     ``img_path``, ``img_shape`` and ``ori_shape``.
+
+    With ``previous=True`` the images of the key frame before follow in the same list, so that there are twice as many;
+    ``results['previous_lidar2img']`` ``[N, 4, 4]`` projects points of *that* frame's LiDAR frame into them, and
+    ``results['previous_to_current']`` ``[4, 4]`` takes that frame to this one, as the ego moved. The first key frame of
+    a scene is its own predecessor: its images are repeated and the motion is none.
 
     Without augmentation the image is scaled to fill ``size`` (the larger of both ratios), centred in width and cropped
     at the top, where the sky is.
@@ -83,13 +94,20 @@ class LoadCameras(BaseTransform):
             UniDistill's 0.386 to 0.55 on 1600 pixels for an input of 704 is ``resize=(0.877, 1.25)``, with
             ``rotate=(-5.4, 5.4), flip=True``. Pixels from outside the image are black.
         cameras: Camera names, in the order of the output.
+        previous: Load the key frame before as well, for which the data set needs ``previous=True`` too.
 
     Raises:
         DataError: a camera is not in the sample, or its image is missing, undecodable or of another size than the
-            info file says. ConfigError: an unknown key in ``augment``.
+            info file says; or the sample knows no previous key frame. ConfigError: an unknown key in ``augment``.
     """
 
-    def __init__(self, size: tuple[int, int], augment: dict | None = None, cameras: tuple[str, ...] = CAMERAS) -> None:
+    def __init__(
+        self,
+        size: tuple[int, int],
+        augment: dict | None = None,
+        cameras: tuple[str, ...] = CAMERAS,
+        previous: bool = False,
+    ) -> None:
         self.size = (int(size[0]), int(size[1]))
         self.augment = {"resize": (1.0, 1.0), "rotate": (0.0, 0.0), "flip": False}
         if unknown := set(augment or ()) - set(self.augment):
@@ -97,27 +115,37 @@ class LoadCameras(BaseTransform):
         self.augment.update(augment or {})
         self.random = bool(augment)
         self.cameras = tuple(cameras)
+        self.previous = previous
 
     def transform(self, results: dict) -> dict:
-        images, matrices, paths, shapes = [], [], [], []
+        results["img"], results["lidar2img"], shapes = self._frame(results)
+        results["img_path"] = [results["images"][name]["img_path"] for name in self.cameras]
+        results["img_shape"] = self.size
+        results["ori_shape"] = shapes[0]
+        results["num_views"] = len(self.cameras)
+        if self.previous:
+            before = results.get("previous")
+            if before is None:
+                raise DataError("the sample has no 'previous' key frame, expected a data set with previous=True")
+            images, results["previous_lidar2img"], _ = self._frame(before)
+            results["img"] = results["img"] + images
+            results["previous_to_current"] = np.linalg.inv(lidar2global(results)) @ lidar2global(before)
+        return results
+
+    def _frame(self, frame: dict) -> tuple[list[np.ndarray], np.ndarray, list[tuple[int, int]]]:
+        """Images, their ``[N, 4, 4]`` lidar2img and stored (height, width) of one key frame."""
+        images, matrices, shapes = [], [], []
         for name in self.cameras:
-            record = results["images"].get(name)
+            record = frame["images"].get(name)
             if record is None:
-                raise DataError(f"sample {results.get('token')}: camera {name} is missing from the info file")
+                raise DataError(f"sample {frame.get('token')}: camera {name} is missing from the info file")
             image, pixel_map, shape = self._load(record)
             images.append(image)
-            paths.append(record["img_path"])
             shapes.append(shape)
             cam2img = np.eye(4)
             cam2img[:3, :3] = pixel_map @ np.asarray(record["cam2img"], dtype=np.float64)[:3, :3]
             matrices.append(cam2img @ np.asarray(record["lidar2cam"], dtype=np.float64))
-        results["img"] = images
-        results["img_path"] = paths
-        results["lidar2img"] = np.stack(matrices)
-        results["img_shape"] = self.size
-        results["ori_shape"] = shapes[0]
-        results["num_views"] = len(images)
-        return results
+        return images, np.stack(matrices), shapes
 
     def _load(self, record: dict) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
         """Network input image, the ``[3, 3]`` map from stored pixels to its pixels, and the stored (height, width)."""

@@ -5,6 +5,7 @@ from mmdet3d.registry import TRANSFORMS
 
 _META = (
     "token", "sample_idx", "timestamp", "lidar_path", "img_path", "lidar2img", "bev_matrix", "ego2global",
+    "previous_lidar2img", "previous_to_current",
     "img_shape", "ori_shape", "num_views", "num_dropped_points", "box_type_3d", "box_mode_3d",
 )  # fmt: skip
 
@@ -13,8 +14,9 @@ _META = (
 class PackBEV(Pack3DDetInputs):
     """mmdet3d's ``Pack3DDetInputs`` with the keys and meta keys of bevkd's models as defaults.
 
-    ``inputs``: ``points`` ``[N, 5]`` and ``img`` ``[N, 3, H, W]`` uint8, whichever were loaded; ``data_samples``:
-    ``gt_instances_3d`` where annotations were loaded, and ``lidar2img``, ``token`` and the like in ``metainfo``.
+    ``inputs``: ``points`` ``[N, 5]`` and ``img`` ``[N, 3, H, W]`` uint8 (``[2 N, 3, H, W]`` where the previous key
+    frame was loaded too, whose images come last), whichever were loaded; ``data_samples``: ``gt_instances_3d`` where
+    annotations were loaded, and ``lidar2img``, ``token`` and the like in ``metainfo``.
     """
 
     def __init__(
