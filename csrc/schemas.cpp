@@ -58,4 +58,28 @@ TORCH_LIBRARY(bevkd, m) {
   m.def("points_in_boxes_all(Tensor points, Tensor boxes) -> Tensor");
   // -> [B, M] int32: the first box that holds a point, -1 for none
   m.def("points_in_boxes_part(Tensor points, Tensor boxes) -> Tensor");
+
+  // boxes [B, M, 7 or more] float32 or float64 (x, y, z, dx, dy, dz, yaw), valid [B, M] bool; low (x, y) metres; shape
+  // (Y, X). -> index [B, Y, X] int32, counts [B, M] int32, gaussian [B, Y, X] float32, or [0] unless asked for
+  m.def(
+      "rotated_box_mask(Tensor boxes, Tensor valid, float[] low, float cell, int[] shape, bool gaussian,"
+      " float min_overlap, int min_radius) -> (Tensor index, Tensor counts, Tensor gaussian)");
+
+  // student [B, C, Y, X], teacher [B, D, Y, X] or none, points [B, P, 2] normalised (x, y), any strides
+  // -> [B, P, C] and [B, P, D], or [0] without a teacher; float32, or float64 for float64 maps
+  m.def("sample_keypoints(Tensor student, Tensor? teacher, Tensor points) -> (Tensor student_samples, Tensor teacher_samples)");
+  // grad [B, P, C] -> gradient of a map of `shape` (B, C, Y, X) and `dtype`, in channels-last memory when asked for
+  m.def(
+      "sample_keypoints_backward(Tensor grad, Tensor points, int[] shape, ScalarType dtype, bool channels_last)"
+      " -> Tensor");
+
+  // student, teacher [B, C, Y, X], weight [B, Y, X], channel_weight [B, C]; power 1 or 2. -> loss [] and, when asked
+  // for, slope like student: the derivative of |student - teacher|^power / power, not written where weight is 0
+  m.def(
+      "masked_feature_loss(Tensor student, Tensor teacher, Tensor weight, Tensor? channel_weight, int power,"
+      " bool with_slope) -> (Tensor loss, Tensor slope)");
+  // -> grad * weight * channel_weight * power * slope, zero where weight is 0
+  m.def(
+      "masked_feature_loss_backward(Tensor grad, Tensor slope, Tensor weight, Tensor? channel_weight, int power)"
+      " -> Tensor");
 }
