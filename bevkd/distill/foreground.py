@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bevkd.errors import ConfigError, DataError
-from bevkd.structures import BEVGrid, nine_keypoints
+from bevkd.structures import BEVGrid, gaussian_radius, nine_keypoints
 
 _MAX_YAW = 10.0  # radians; box coders leave a few turns, degrees leave far more
 
@@ -111,26 +111,6 @@ def sample_keypoints(feature: Tensor, boxes: Sequence[Tensor], grid: BEVGrid, le
     padded = where.new_zeros(len(boxes) * longest, 9, 2).index_copy(0, rows, where)
     samples = F.grid_sample(feature, padded.view(len(boxes), longest, 9, 2), padding_mode="zeros", align_corners=False)
     return samples.permute(0, 2, 3, 1).reshape(-1, 9, feature.shape[1]).index_select(0, rows)
-
-
-def gaussian_radius(size: Tensor, min_overlap: float = 0.7) -> Tensor:
-    """CornerNet's radius, as CenterNet and CenterPoint use it: the largest shift of the corners of a box that keeps
-    ``min_overlap`` IoU, the least of its three cases, each root taken as (b + sqrt(b^2 - 4ac)) / 2.
-
-    Args:
-        size: [M, 2] box sides in cells.
-
-    Returns:
-        [M] whole cells, rounded down. 4.6 x 1.9 m on 0.6 m cells gives 1, 0.7 x 0.7 m gives 0, 12 x 2.9 m gives 2.
-    """
-    total, area = size.sum(1), size.prod(1)
-    cases = (
-        (1.0, total, area * (1 - min_overlap) / (1 + min_overlap)),
-        (4.0, 2 * total, area * (1 - min_overlap)),
-        (4 * min_overlap, -2 * min_overlap * total, area * (min_overlap - 1)),
-    )
-    roots = [(b + (b**2 - 4 * a * c).clamp(min=0).sqrt()) / 2 for a, b, c in cases]
-    return torch.stack(roots).amin(0).clamp(min=0).floor()
 
 
 @torch.no_grad()

@@ -25,6 +25,10 @@ _MODULE_OF = {
     "points_in_boxes": "points_in_boxes",
     "points_in_boxes_all": "points_in_boxes",
     "points_in_boxes_part": "points_in_boxes",
+    "rotated_box_mask": "rotated_box_mask",
+    "BoxMask": "rotated_box_mask",
+    "sample_keypoints": "sample_keypoints",
+    "masked_feature_loss": "masked_feature_loss",
 }
 
 __all__ = sorted(_MODULE_OF)

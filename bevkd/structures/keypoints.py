@@ -1,4 +1,4 @@
-"""Boxes to points in bird's-eye view, and feature maps sampled at them."""
+"""Boxes to points and radii in bird's-eye view, and feature maps sampled at them."""
 
 from __future__ import annotations
 
@@ -40,6 +40,26 @@ def nine_keypoints(boxes: Tensor) -> Tensor:
     corners = box_corners_bev(boxes)
     midpoints = (corners + corners.roll(-1, dims=1)) / 2
     return torch.cat((corners, corners.mean(1, keepdim=True), midpoints), 1)
+
+
+def gaussian_radius(size: Tensor, min_overlap: float = 0.7) -> Tensor:
+    """CornerNet's radius, as CenterNet and CenterPoint use it: the largest shift of the corners of a box that keeps
+    ``min_overlap`` IoU, the least of its three cases, each root taken as (b + sqrt(b^2 - 4ac)) / 2.
+
+    Args:
+        size: [M, 2] box sides in cells.
+
+    Returns:
+        [M] whole cells, rounded down. 4.6 x 1.9 m on 0.6 m cells gives 1, 0.7 x 0.7 m gives 0, 12 x 2.9 m gives 2.
+    """
+    total, area = size.sum(1), size.prod(1)
+    cases = (
+        (1.0, total, area * (1 - min_overlap) / (1 + min_overlap)),
+        (4.0, 2 * total, area * (1 - min_overlap)),
+        (4 * min_overlap, -2 * min_overlap * total, area * (min_overlap - 1)),
+    )
+    roots = [(b + (b**2 - 4 * a * c).clamp(min=0).sqrt()) / 2 for a, b, c in cases]
+    return torch.stack(roots).amin(0).clamp(min=0).floor()
 
 
 def sample_bev(feature: Tensor, points: Tensor, grid: BEVGrid) -> Tensor:

@@ -6,6 +6,8 @@
 
 #include <optional>
 
+#include "../common/huge_pages.h"
+
 namespace bevkd {
 
 inline at::ScalarType loss_type(at::ScalarType type) { return type == at::kDouble ? at::kDouble : at::kFloat; }
@@ -37,6 +39,11 @@ inline at::MemoryFormat format_of(const at::Tensor& map) {
   return is_interleaved(map) ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
 }
 
+inline at::Tensor empty_like_map(const at::Tensor& map, at::MemoryFormat format) {
+  if (map.device().is_cpu()) return empty_in_huge_pages(map.sizes(), map.options(), format);
+  return at::empty(map.sizes(), map.options(), format);
+}
+
 // The slope as the forward pass made it; a copy of one that somebody cut or turned.
 inline at::Tensor dense(const at::Tensor& slope) { return slope.contiguous(format_of(slope)); }
 
@@ -64,7 +71,7 @@ struct LossCall {
     const auto step = [&](const at::Tensor& map) { return map.stride(interleaved ? 1 : 3); };
     if (step(student) != 1) student = student.contiguous(format);
     if (step(teacher) != 1) teacher = teacher.contiguous(format);
-    slope = with_slope ? at::empty(student.sizes(), student.options(), format) : at::empty({0}, student.options());
+    slope = with_slope ? empty_like_map(student, format) : at::empty({0}, student.options());
   }
 };
 

@@ -2,10 +2,12 @@
 //
 // Work is cut into tasks by the shape alone and the sums of the tasks are added in order, so neither result depends on
 // the number of threads. Cells of weight 0 are left out: their features are not looked at, their slope is not written.
+#ifdef __GNUC__  // Without it GCC keeps the choice by weight a branch, and the rows scalar. No result changes.
+#pragma GCC optimize("no-trapping-math")
+#endif
 #include <ATen/Dispatch.h>
 #include <ATen/OpMathType.h>
 #include <ATen/Parallel.h>
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <torch/library.h>
 
@@ -103,13 +105,14 @@ class Rows {
     }
   }
 
-  // Per line of the map: the columns [first, last) outside of which every weight is 0.
+  // Per line of the map: the columns [first, last), in whole lanes, outside of which every weight is 0.
   void find_spans() {
     const acc_t* weight = cell_weight_;
     for (int64_t line = 0; line < samples_ * rows_; ++line, weight += columns_) {
       int64_t first = 0, last = columns_;
       while (first < last && weight[first] == 0) ++first;
       while (last > first && weight[last - 1] == 0) --last;
+      if (first < last) first = first / kLanes * kLanes, last = std::min((last + kLanes - 1) / kLanes * kLanes, columns_);
       spans_.emplace_back(first, last);
     }
   }
@@ -186,7 +189,7 @@ at::Tensor masked_feature_loss_backward(const at::Tensor& grad, const at::Tensor
   const LossWeights weights(slope_in, weight, channel_weight, power);
   const at::Tensor slope = dense(slope_in);
   check_grad(grad, slope);
-  at::Tensor out = at::empty_like(slope);
+  at::Tensor out = empty_like_map(slope, format_of(slope));
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, slope.scalar_type(), "masked_feature_loss_backward", [&] {
     using acc_t = at::opmath_type<scalar_t>;
     scale_rows<scalar_t, acc_t>(slope, weights, *grad.const_data_ptr<acc_t>() * acc_t(power), out);

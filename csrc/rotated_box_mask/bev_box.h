@@ -55,16 +55,15 @@ struct BoxPeak {
   template <typename T>
   BEVKD_HD static BoxPeak of(const T* box, const MapFrame& map, double min_overlap, int64_t min_radius) {
     BoxPeak peak{0, 0, -1, 1};
-    const double column = std::floor((double(box[0]) - map.x) / map.cell), row = std::floor((double(box[1]) - map.y) / map.cell);
+    const double column = std::floor((double(box[0]) - map.x) / map.cell);
+    const double row = std::floor((double(box[1]) - map.y) / map.cell);
     if (!(column >= 0 && column < map.columns && row >= 0 && row < map.rows)) return peak;
-    const double most = map.rows > map.columns ? map.rows : map.columns;  // a wider one covers the map all the same
     double radius = gaussian_radius(double(box[3]) / map.cell, double(box[4]) / map.cell, min_overlap);
     if (radius < double(min_radius)) radius = double(min_radius);
-    if (radius > most) radius = most;
+    const double sigma = (2 * radius + 1) / 6, most = map.rows > map.columns ? map.rows : map.columns;
     peak.row = static_cast<int32_t>(row);
     peak.column = static_cast<int32_t>(column);
-    peak.radius = static_cast<int32_t>(radius);
-    const double sigma = (2 * std::floor(radius) + 1) / 6;
+    peak.radius = static_cast<int32_t>(radius < most ? radius : most);  // a wider cut leaves the map whole all the same
     peak.twice_variance = 2 * sigma * sigma;
     return peak;
   }
@@ -74,7 +73,7 @@ struct BoxPeak {
   BEVKD_HD static double gaussian_radius(double dx, double dy, double min_overlap) {
     const double total = dx + dy, area = dx * dy;
     const double a[3] = {1, 4, 4 * min_overlap}, b[3] = {total, 2 * total, -2 * min_overlap * total};
-    const double c[3] = {area * (1 - min_overlap) / (1 + min_overlap), area * (1 - min_overlap), area * (min_overlap - 1)};
+    const double gone = area * (1 - min_overlap), c[3] = {gone / (1 + min_overlap), gone, -gone};
     double least = 0;
     for (int i = 0; i < 3; ++i) {
       const double under = b[i] * b[i] - 4 * a[i] * c[i];

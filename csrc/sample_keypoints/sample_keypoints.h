@@ -3,9 +3,10 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
 
 #include <optional>
+
+#include "../common/huge_pages.h"
 
 namespace bevkd {
 
@@ -49,7 +50,8 @@ inline at::Tensor zero_gradient(const at::Tensor& grad, const at::Tensor& points
                     "grad has shape ", grad.sizes(), ", expected [", shape[0], ", ", points.size(1), ", ", shape[1], "]");
   TORCH_CHECK_TYPE(grad.scalar_type() == sum_type(dtype), "grad is ", grad.scalar_type(), ", expected ", sum_type(dtype));
   const auto format = channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
-  return at::empty(shape, grad.options().dtype(dtype), format).zero_();
+  const auto options = grad.options().dtype(dtype);
+  return (grad.device().is_cpu() ? empty_in_huge_pages(shape, options, format) : at::empty(shape, options, format)).zero_();
 }
 
 }  // namespace bevkd

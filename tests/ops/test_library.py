@@ -12,7 +12,10 @@ from bevkd.errors import ConfigError
 from bevkd.ops import library, reference
 
 ROOT = Path(__file__).resolve().parents[2]
-OPS = ("voxelize", "bev_pool", "box_iou_rotated", "nms", "points_in_boxes")
+OPS = (
+    *("voxelize", "bev_pool", "box_iou_rotated", "nms", "points_in_boxes"),
+    *("rotated_box_mask", "sample_keypoints", "masked_feature_loss"),
+)
 
 
 def run(code: str) -> str:
@@ -81,5 +84,6 @@ def test_library_of_another_torch_names_the_command(monkeypatch, tmp_path):
 
 def test_twins_need_no_library():
     assert reference.__doc__
-    code = "import sys; from bevkd.ops.reference import voxelize, bev_pool; print('bevkd.ops.library' in sys.modules)"
+    names = "voxelize, bev_pool, rotated_box_mask, sample_keypoints, masked_feature_loss"
+    code = f"import sys; from bevkd.ops.reference import {names}; print('bevkd.ops.library' in sys.modules)"
     assert run(code) == "False\n"
