@@ -23,6 +23,7 @@ namespace {
 
 constexpr int64_t kCellsPerTask = 64;
 constexpr int64_t kRowsPerTask = 32;
+constexpr int64_t kGrain = 32768;  // features that are worth a thread
 constexpr int kLanes = 16;  // running sums of a row, which the compiler keeps in vectors
 
 // One row of features: the channels of a cell, or cells of a row of the map; `weight` runs along it, `scale` does not.
@@ -79,7 +80,8 @@ class Rows {
   // Calls visit(row, weights along the row, weight of the whole row); the rows of a task in order, in one thread.
   template <typename Visit>
   void for_each(const Visit& visit) const {
-    at::parallel_for(0, tasks(), 1, [&](int64_t begin, int64_t end) {
+    const int64_t per_task = std::max<int64_t>(interleaved_ ? kCellsPerTask * channels_ : kRowsPerTask * columns_, 1);
+    at::parallel_for(0, tasks(), std::max<int64_t>(kGrain / per_task, 1), [&](int64_t begin, int64_t end) {
       for (int64_t task = begin; task < end; ++task) interleaved_ ? visit_cells(task, visit) : visit_lines(task, visit);
     });
   }

@@ -11,6 +11,8 @@
 namespace bevkd {
 namespace {
 
+constexpr int64_t kCellGrain = 8192;  // cells that are worth a thread
+
 struct Window {
   int32_t first_row, last_row, first_column, last_column;  // ends exclusive
 };
@@ -73,7 +75,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> rotated_box_mask(const at::Tensor
     int32_t* index = call.index.mutable_data_ptr<int32_t>();
     int32_t* counts = call.counts.mutable_data_ptr<int32_t>();
     float* gaussian = with_gaussian ? call.gaussian.mutable_data_ptr<float>() : nullptr;
-    at::parallel_for(0, call.samples, 1, [&](int64_t begin, int64_t end) {
+    at::parallel_for(0, call.samples, std::max<int64_t>(kCellGrain / cells, 1), [&](int64_t begin, int64_t end) {
       for (int64_t b = begin; b < end; ++b) {
         std::fill_n(index + b * cells, cells, kOutside);
         if (with_gaussian) std::fill_n(gaussian + b * cells, cells, 0.0f);

@@ -16,8 +16,9 @@
 namespace bevkd {
 namespace {
 
-constexpr int64_t kPointGrain = 16;
-constexpr int64_t kCellGrain = 16;
+constexpr int64_t kGrain = 8192;  // samples that are worth a thread
+
+inline int64_t grain_for(int64_t channels) { return std::max<int64_t>(kGrain / std::max<int64_t>(channels, 1), 1); }
 
 // out[c] = sum over taps of weight[k] * map[offset[k] + c * stride], k ascending. The two constants let the compiler
 // unroll the taps and, where channels lie side by side, use vectors.
@@ -77,7 +78,7 @@ std::tuple<at::Tensor, at::Tensor> sample_keypoints(const at::Tensor& student, c
     const scalar_t* xy = call.points.const_data_ptr<scalar_t>();
     scalar_t* mine = call.mine.mutable_data_ptr<scalar_t>();
     scalar_t* theirs = call.theirs.mutable_data_ptr<scalar_t>();
-    at::parallel_for(0, call.points.size(0) * per_sample, kPointGrain, [&](int64_t begin, int64_t end) {
+    at::parallel_for(0, call.points.size(0) * per_sample, grain_for(student.size(1)), [&](int64_t begin, int64_t end) {
       for (int64_t p = begin; p < end; ++p) {
         const Bilinear<scalar_t> point(xy[2 * p], xy[2 * p + 1], student.size(2), student.size(3));
         sample_point<scalar_t>(student, p / per_sample, point, mine + p * student.size(1));
@@ -130,7 +131,7 @@ void add_samples(const at::Tensor& grad, const at::Tensor& points, const at::Ten
   starts.push_back(taps.size());
   const acc_t* from = grad.const_data_ptr<acc_t>();
   scalar_t* to = out.mutable_data_ptr<scalar_t>();
-  at::parallel_for(0, static_cast<int64_t>(starts.size()) - 1, kCellGrain, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, static_cast<int64_t>(starts.size()) - 1, grain_for(channels), [&](int64_t begin, int64_t end) {
     std::vector<acc_t> sum(channels);
     for (int64_t run = begin; run < end; ++run) {
       std::fill(sum.begin(), sum.end(), acc_t(0));

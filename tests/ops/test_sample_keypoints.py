@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory_orders import ORDERS, channels_last, cut
 from op_checks import assert_opcheck, assert_same_on_any_threads
 
 from bevkd.errors import ConfigError
@@ -12,20 +13,6 @@ from bevkd.ops.reference import sample_keypoints as twin
 from bevkd.structures import BEVGrid
 
 NAN, INF = float("nan"), float("inf")
-
-
-def channels_last(feature):
-    return feature.contiguous(memory_format=torch.channels_last)
-
-
-def cut(feature):
-    """The same numbers inside a larger map, every second column."""
-    wide = feature.new_full((feature.shape[0], feature.shape[1] + 1, feature.shape[2] + 2, 2 * feature.shape[3]), NAN)
-    wide[:, 1:, 1:-1, ::2] = feature
-    return wide[:, 1:, 1:-1, ::2]
-
-
-LAYOUTS = {"contiguous": torch.Tensor.contiguous, "channels_last": channels_last, "cut": cut}
 
 
 def case(seed=0, shape=(2, 5, 6, 8), teacher=3, points=17, dtype=torch.float64, device="cpu", spread=1.3):
@@ -62,13 +49,13 @@ def test_x_is_the_column_and_y_the_row(device):
     st.tuples(st.integers(1, 3), st.integers(1, 19), st.integers(1, 7), st.integers(1, 9)),
     st.integers(0, 4),
     st.integers(0, 40),
-    st.sampled_from(sorted(LAYOUTS)),
-    st.sampled_from(sorted(LAYOUTS)),
+    st.sampled_from(sorted(ORDERS)),
+    st.sampled_from(sorted(ORDERS)),
     st.sampled_from([0.5, 1.5, 50.0]),
 )
 def test_random_maps_agree_with_grid_sample(seed, shape, teacher, count, mine, theirs, spread):
     student, other, points = case(seed, shape, teacher, count, spread=spread)
-    student, other = LAYOUTS[mine](student).requires_grad_(), LAYOUTS[theirs](other)
+    student, other = ORDERS[mine](student).requires_grad_(), ORDERS[theirs](other)
     found, expected = sample_keypoints(student, other, points), twin.sample_keypoints(student, other, points)
     for a, b in zip(found, expected):
         torch.testing.assert_close(a, b)
@@ -78,7 +65,7 @@ def test_random_maps_agree_with_grid_sample(seed, shape, teacher, count, mine, t
 
 
 def test_gradcheck_and_second_derivative(device):
-    student, other, points = case(device=device)
+    student, other, points = case(shape=(2, 3, 3, 4), points=7, device=device)
     student.requires_grad_()
     assert torch.autograd.gradcheck(lambda s: sample_keypoints(s, other, points)[0], student)
     assert torch.autograd.gradgradcheck(lambda s: sample_keypoints(s, other, points)[0], student)
@@ -108,18 +95,18 @@ def test_neither_the_teacher_nor_the_points_get_a_gradient(device):
         assert not sample_keypoints(student, other, points)[0].requires_grad
 
 
-@pytest.mark.parametrize("layout", sorted(LAYOUTS))
-def test_gradient_comes_in_the_memory_order_of_the_map(layout, device):
+@pytest.mark.parametrize("order", sorted(ORDERS))
+def test_gradient_comes_in_the_memory_order_of_the_map(order, device):
     student, other, points = case(device=device)
-    leaf = LAYOUTS[layout](student).requires_grad_()
+    leaf = ORDERS[order](student).requires_grad_()
     sample_keypoints(leaf, other, points)[0].sum().backward()
-    expected = torch.channels_last if layout == "channels_last" else torch.contiguous_format
+    expected = torch.channels_last if order == "channels_last" else torch.contiguous_format
     raw = torch.ops.bevkd.sample_keypoints_backward(
         torch.ones(2, 17, 5, dtype=torch.float64, device=device),
         points,
         [2, 5, 6, 8],
         torch.float64,
-        layout == "channels_last",
+        order == "channels_last",
     )
     assert raw.is_contiguous(memory_format=expected)
     torch.testing.assert_close(leaf.grad, raw)
