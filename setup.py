@@ -45,7 +45,21 @@ def extension() -> CppExtension:
     )
 
 
+class BuildOps(BuildExtension):
+    """Gives x_cuda.cu and the x_cuda.cpp beside it an object file each; setuptools would write both to x_cuda.o."""
+
+    def build_extensions(self) -> None:
+        plain_names = self.compiler.object_filenames
+
+        def names(files, *args, **kwargs) -> list[str]:
+            objects = plain_names(files, *args, **kwargs)
+            return [f"{o[:-2]}.cu.o" if f.endswith(".cu") else o for f, o in zip(files, objects, strict=True)]
+
+        self.compiler.object_filenames = names
+        super().build_extensions()
+
+
 setup(
     ext_modules=[extension()],
-    cmdclass={"build_ext": BuildExtension.with_options(no_python_abi_suffix=True)},
+    cmdclass={"build_ext": BuildOps.with_options(no_python_abi_suffix=True)},
 )

@@ -5,13 +5,17 @@ the command changes.
 """
 
 import hashlib
+import os
 import re
+import runpy
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from cuda_emulation.build import ROOT, include_paths
+from setuptools._distutils.ccompiler import new_compiler
+from torch.utils.cpp_extension import COMMON_NVCC_FLAGS
 
 CSRC = ROOT / "csrc"
 CACHE = ROOT / "build" / "cuda_compiles"
@@ -39,11 +43,11 @@ def compile_once(source: Path, command: list[str]) -> None:
 
 
 def nvcc_flags() -> list[str]:
-    """The flags and architectures that setup.py gives nvcc."""
+    """The flags and architectures that setup.py gives nvcc, beside torch's own."""
     text = (ROOT / "setup.py").read_text()
     flags = re.findall(r'"([^"]+)"', re.search(r"NVCC_FLAGS = \[(.*?)\]", text)[1])
     names = re.search(r'CUDA_ARCHITECTURES = "(.*?)"', text)[1].removesuffix("+PTX").replace(".", "").split(";")
-    return [*flags, *(f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in names)]
+    return [*COMMON_NVCC_FLAGS, *flags, *(f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in names)]
 
 
 def cuda_include() -> Path:
@@ -56,6 +60,33 @@ def test_setup_builds_for_ampere_and_hopper():
         "-gencode=arch=compute_80,code=sm_80",
         "-gencode=arch=compute_90,code=sm_90",
     ]
+
+
+def test_every_source_of_a_cuda_build_has_its_own_object_file(monkeypatch):
+    """setup.py is run as on a machine with a CUDA torch, up to the compiler's door."""
+    import setuptools
+    import torch
+    from torch.utils import cpp_extension
+
+    kept, compiled = {}, []
+    monkeypatch.setattr(setuptools, "setup", lambda **kwargs: kept.update(kwargs))
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(cpp_extension, "CUDA_HOME", "/nowhere")
+    monkeypatch.setenv("BEVKD_FORCE_CPU", "0")
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "")  # so that it is taken back afterwards
+    monkeypatch.delenv("TORCH_CUDA_ARCH_LIST")
+    runpy.run_path(str(ROOT / "setup.py"))
+    (extension,) = kept["ext_modules"]
+    assert {name(path) for path in (*KERNELS[:-1], *GLUE)} < set(extension.sources)
+    assert os.environ["TORCH_CUDA_ARCH_LIST"] == "8.0;9.0+PTX"
+
+    build = kept["cmdclass"]["build_ext"](setuptools.Distribution())
+    build.compiler = new_compiler()
+    build.compiler.src_extensions.append(".cu")
+    monkeypatch.setattr(cpp_extension.BuildExtension, "build_extensions", lambda self: compiled.append(self.compiler))
+    build.build_extensions()
+    objects = compiled[0].object_filenames(extension.sources, output_dir="build")
+    assert len(set(objects)) == len(extension.sources)
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=name)
