@@ -10,7 +10,10 @@ from mmdet3d.registry import MODELS
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from bevkd.distill.conflict import GradientConflict
 from bevkd.distill.models import build_model, copy_modules, grid_of, join_grids
+from bevkd.distill.resample import resample_taps
+from bevkd.distill.schedule import WeightSchedules, current_iteration
 from bevkd.errors import ConfigError
 from bevkd.structures import BEVGrid
 from bevkd.structures.taps import record_taps, resolve_taps
@@ -36,12 +39,18 @@ class Distiller(BaseModel):
             attribute ``required_taps`` names what it reads of both, ``teacher_taps`` what of the teacher alone.
         taps: name -> module path in the student; None takes its ``default_taps``.
         grid: ``dict(x_range, y_range, cell)`` for a student without a ``grid`` of its own.
+        resample: bring the teacher's maps onto the student's grid, see :func:`bevkd.distill.resample.resample_taps`;
+            False refuses grids that differ.
+        schedules: ``method`` or ``method/part`` -> ``[(iteration, factor), ...]`` on the weights, see
+            :class:`bevkd.distill.schedule.Schedule`. A resumed run goes on where it stopped.
+        gradient_conflict: arguments of :class:`bevkd.distill.conflict.GradientConflict`, which says what it costs;
+            None reads nothing.
         init_from_teacher: module path in the student -> module path in a live teacher, whose weights
             :meth:`init_weights` copies, see :func:`bevkd.distill.models.copy_modules`.
 
     Raises:
-        ConfigError: no method, an unknown tap, a tap that a method lacks, or, once the teacher is loaded, grids or
-            image normalisations that differ.
+        ConfigError: no method, an unknown tap, a tap that a method lacks, a schedule or gradient pattern that fits
+            nothing, or, once the teacher is loaded, grids, classes or image normalisations that differ.
     """
 
     def __init__(
@@ -51,6 +60,9 @@ class Distiller(BaseModel):
         methods: Mapping[str, Any],
         taps: Mapping[str, str] | None = None,
         grid: Mapping[str, Any] | BEVGrid | None = None,
+        resample: bool = False,
+        schedules: Mapping[str, Any] | None = None,
+        gradient_conflict: Mapping[str, Any] | None = None,
         init_from_teacher: Mapping[str, str] | None = None,
         data_preprocessor: Any = None,
         init_cfg: dict | None = None,
@@ -67,6 +79,12 @@ class Distiller(BaseModel):
         if isinstance(self.teacher, nn.Module):
             raise ConfigError("the distiller's teacher is a module, expected a source such as LiveTeacher(module)")
         self._require_taps(self.taps, "student")
+        self.resample = resample
+        self.schedules = WeightSchedules(schedules, self.methods)
+        self.conflict = GradientConflict(**gradient_conflict) if gradient_conflict else None
+        if self.conflict is not None:
+            self.conflict.attach(student)
+        self._counted = 0  # training steps, where no runner counts them
         self._init_from_teacher = dict(init_from_teacher or {})
         self._ready = False
 
@@ -88,9 +106,10 @@ class Distiller(BaseModel):
         if self._ready:
             return
         self.teacher.load()
-        join_grids(self.grid, self.teacher.grid)
+        join_grids(self.grid, self.teacher.grid, self.resample)
         self._require_taps(self.teacher.taps, "teacher")
         self._require_same_images()
+        self._require_same_classes()
         self._ready = True
 
     def teacher_info(self) -> dict[str, str | None]:
@@ -104,7 +123,7 @@ class Distiller(BaseModel):
         if mode != "loss":
             return self.student(inputs, data_samples, mode=mode, **kwargs)
         self.prepare()
-        device = next(self.student.parameters()).device
+        device = _device(self.student)
         # The teacher first: its memory is free again before the student keeps activations for backward.
         theirs = self.teacher(inputs, data_samples, device)
         with record_taps(self.student, self.taps) as mine:
@@ -112,11 +131,28 @@ class Distiller(BaseModel):
         targets = data_samples
         if self.grid is not None:
             targets = Targets.from_data_samples(data_samples or [], self.grid, device)
+        if self.resample and self.grid != self.teacher.grid:
+            theirs = resample_taps(theirs, self.teacher.grid, self.grid)
+        return {**losses, **self._distill(losses, mine, theirs, targets)}
+
+    def _distill(self, own: Mapping[str, Any], mine: Mapping, theirs: Mapping, targets: Any) -> dict[str, Any]:
+        """The methods' weighted parts under ``kd/``, and under ``info/`` what is logged alone."""
+        iteration = current_iteration(self._counted)
+        self._counted += self.training
+        losses, sums = {}, {}
+        infos = {f"{_INFO}schedule/{name}": value for name, value in self.schedules.values(iteration).items()}
         for name, method in self.methods.items():
-            for part, value in method(mine, theirs, targets).items():
-                prefix = _INFO if part.startswith(_INFO) else _LOSS
-                losses[f"{prefix}{name}/{part.removeprefix(_INFO)}"] = value
-        return losses
+            parts = method(mine, theirs, targets)
+            for part in [part for part in parts if part.startswith(_INFO)]:
+                infos[f"{_INFO}{name}/{part.removeprefix(_INFO)}"] = parts.pop(part)
+            for part, factor in self.schedules.factors(name, parts, iteration).items():
+                parts[part] = factor * parts[part]
+            losses.update({f"{_LOSS}{name}/{part}": value for part, value in parts.items()})
+            sums[name] = sum(parts.values(), torch.zeros((), device=_device(self.student)))
+        if self.conflict is not None and self.conflict.due(iteration):
+            read = self.conflict(self.student, super().parse_losses(own)[0], sums)
+            infos.update({f"{_INFO}{name}": value for name, value in read.items()})
+        return {**losses, **infos}
 
     def parse_losses(self, losses: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """As mmengine's, which sums what has 'loss' in its name, with every ``kd/`` part and no ``info/``."""
@@ -141,6 +177,30 @@ class Distiller(BaseModel):
             if mine is not None and theirs is not None and not torch.equal(mine.cpu(), theirs.cpu()):
                 found = f"{mine.flatten().tolist()} for the student, {theirs.flatten().tolist()} for the teacher"
                 raise ConfigError(f"image {key} is {found}, expected the same: one preprocessor serves both")
+
+    def _require_same_classes(self) -> None:
+        """Methods compare heads channel by channel, so their classes must stand in one order."""
+        if not any("head" in getattr(method, "required_taps", ()) for method in self.methods.values()):
+            return
+        names = [
+            _class_names(model, taps.get("head"))
+            for model, taps in ((self.student, self.taps), (getattr(self.teacher, "model", None), self.teacher.taps))
+        ]
+        if None not in names and names[0] != names[1]:
+            raise ConfigError(
+                f"the student's head has the classes {names[0]}, the teacher's {names[1]}, expected the same by task"
+            )
+
+
+def _class_names(model: nn.Module | None, head: str | None) -> list[list[str]] | None:
+    """The classes by task of the module that a head tap names; None where it does not tell."""
+    module = dict(model.named_modules()).get(head) if model is not None and head else None
+    names = getattr(module, "class_names", None)
+    return names and [list(task) if isinstance(task, list | tuple) else [task] for task in names]
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
 def _build(part: Any) -> Any:

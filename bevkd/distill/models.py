@@ -13,6 +13,7 @@ from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from bevkd.distill.resample import require_cover
 from bevkd.errors import ConfigError, nearest
 from bevkd.structures import BEVGrid
 
@@ -69,19 +70,24 @@ def grid_of(model: nn.Module, config: Any, who: str) -> BEVGrid | None:
     return config
 
 
-def join_grids(student: BEVGrid | None, teacher: BEVGrid | None) -> BEVGrid | None:
-    """The grid that both share; None when neither has one.
+def join_grids(student: BEVGrid | None, teacher: BEVGrid | None, resample: bool = False) -> None:
+    """Compare the grids of both models, of which neither may have one.
+
+    Args:
+        resample: the teacher's maps will be brought onto the student's grid, which the teacher's must then cover.
 
     Raises:
-        ConfigError: only one has a grid, or they differ.
+        ConfigError: only one has a grid, or they differ and may not.
     """
     if student is None and teacher is None:
-        return None
+        return
     if student is None or teacher is None:
         who = "student" if student is None else "teacher"
         raise ConfigError(f"the {who} has no BEV grid, expected grid=dict(x_range, y_range, cell) in its config")
-    student.require_same(teacher)
-    return student
+    if resample:
+        require_cover(student, teacher)
+    else:
+        student.require_same(teacher)
 
 
 @torch.no_grad()

@@ -210,3 +210,16 @@ def test_parts_that_cannot_start_from_the_teacher(detector, modules, found):
     with pytest.raises(ConfigError, match=found):
         model.init_weights()
     assert (model.student.encoder[1].weight == 1).all()  # nothing was copied
+
+
+def test_other_classes_are_refused_where_heads_are_compared(detector):
+    def named(seed, classes):
+        model = detector(seed)
+        model.head.class_names = classes
+        return model
+
+    teacher = LiveTeacher(named(1, [("car",), ("bicycle", "bus")]))
+    student = named(0, [["car"], ["bus", "bicycle"]])
+    with pytest.raises(ConfigError, match=r"classes \[\['car'\], \['bus', 'bicycle'\]\], the teacher's .*same by task"):
+        Distiller(student, teacher, {"u": UniDistill()}).init_weights()
+    Distiller(student, teacher, {"u": UniDistill(response=0)}).init_weights()  # which does not read the heads
