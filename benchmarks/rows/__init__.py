@@ -1,0 +1,1 @@
+"""What is timed: each module yields rows (op, case, floor, candidates) for a device."""
