@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 
 import bevkd
-from bevkd.errors import ConfigError
 from benchmarks.determinism import repeatable
 from benchmarks.harness import Result, copy_rate, measure, threads
+from bevkd.errors import ConfigError
 
 _REPEATS = {"cpu": 20, "cuda": 200}
 _PEERS = ("torch", "numba", "numpy", "spconv-cu120", "spconv-cu126", "conch")

@@ -6,9 +6,9 @@ import json
 import re
 from pathlib import Path
 
-from bevkd.errors import DataError
 from benchmarks.harness import OURS
 from benchmarks.run import Report
+from bevkd.errors import DataError
 
 _GOALS = Path(__file__).with_name("goals.json")
 _BEGIN, _END = "<!-- benchmark_ops: begin -->", "<!-- benchmark_ops: end -->"

@@ -8,11 +8,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from bevkd import ops
-from bevkd.structures import BEVGrid
 from benchmarks.frustum import frustum
 from benchmarks.harness import OURS, Candidate, Row
 from benchmarks.peers import lift_splat as peers
+from bevkd import ops
+from bevkd.structures import BEVGrid
 
 GRID = BEVGrid((-51.2, 51.2), (-51.2, 51.2), 0.8)
 CHANNELS = 80

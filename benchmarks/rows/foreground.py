@@ -8,11 +8,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from benchmarks.harness import OURS, Candidate, Row
+from benchmarks.peers import foreground as peers
 from bevkd import ops
 from bevkd.structures import BEVGrid
 from bevkd.structures.keypoints import nine_keypoints
-from benchmarks.harness import OURS, Candidate, Row
-from benchmarks.peers import foreground as peers
 
 BOXES, CHANNELS = 40, 256
 SAMPLING_GRID = BEVGrid((-54.0, 54.0), (-54.0, 54.0), 0.6)

@@ -8,11 +8,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from bevkd import ops
 from benchmarks.clouds import cloud
 from benchmarks.harness import OURS, Candidate, Row
 from benchmarks.peers import segments as peers
 from benchmarks.rows.voxelize import PILLARS
+from bevkd import ops
 
 CHANNELS = 64
 _TORCH_NAMES = {"max": "amax", "mean": "mean", "sum": "sum"}

@@ -8,13 +8,23 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from bevkd import ops
 from benchmarks.clouds import cloud
 from benchmarks.harness import OURS, Candidate, Row
 from benchmarks.peers import voxelizers as peers
+from bevkd import ops
 
-FINE = dict(size=(0.075, 0.075, 0.2), bounds=(-54.0, -54.0, -5.0, 54.0, 54.0, 3.0), max_points=10, max_voxels=160_000)
-PILLARS = dict(size=(0.2, 0.2, 8.0), bounds=(-51.2, -51.2, -5.0, 51.2, 51.2, 3.0), max_points=20, max_voxels=60_000)
+FINE = {
+    "size": (0.075, 0.075, 0.2),
+    "bounds": (-54.0, -54.0, -5.0, 54.0, 54.0, 3.0),
+    "max_points": 10,
+    "max_voxels": 160_000,
+}
+PILLARS = {
+    "size": (0.2, 0.2, 8.0),
+    "bounds": (-51.2, -51.2, -5.0, 51.2, 51.2, 3.0),
+    "max_points": 20,
+    "max_voxels": 60_000,
+}
 
 
 def rows(device: torch.device) -> Iterator[Row]:
