@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def scatter_reduce(features: Tensor, voxel_of_point: Tensor, voxels: int, reduce: str) -> Tensor:
-    """``Tensor.scatter_reduce_`` with an expanded index; reduce is "amax", "mean" or "sum"; points in no voxel: row V."""
+    """``Tensor.scatter_reduce_`` with an expanded index; reduce is "amax", "mean" or "sum"; the rest is row V."""
     index = torch.where(voxel_of_point < 0, voxels, voxel_of_point).long()[:, None].expand_as(features)
     start = features.new_zeros(voxels + 1, features.shape[1])
     return start.scatter_reduce(0, index, features, reduce, include_self=False)[:voxels]

@@ -20,7 +20,7 @@ LOSS_SHAPE = (4, CHANNELS, 128, 128)
 
 
 def rows(device: torch.device) -> Iterator[Row]:
-    """Masks and keypoints of one sample over 180 x 180 cells; the loss over 4 x 256 x 128 x 128, forward and backward."""
+    """Masks and keypoints of one sample over 180 x 180 cells; the loss over 4 x 256 x 128 x 128, there and back."""
     yield _masks_and_keypoints(device)
     for share in (0.05, 1.0):
         yield _masked_loss(device, share)
