@@ -6,6 +6,7 @@ the same tensors in one process, so that a busy neighbour slows all of them alik
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import statistics
 import time
@@ -158,6 +159,7 @@ def peak_megabytes(run: Callable[[], Any], device: torch.device) -> float | None
         run()
         return (torch.cuda.max_memory_allocated(device) - before) / 2**20
     try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # memory freed by earlier calls must not serve this one unseen
         Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
         before = _status_kb("VmRSS")
         kept = run()
