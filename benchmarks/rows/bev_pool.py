@@ -11,6 +11,7 @@ from torch import Tensor
 from benchmarks.frustum import frustum
 from benchmarks.harness import OURS, Candidate, Row
 from benchmarks.peers import lift_splat as peers
+from benchmarks.peers.v2_style import Ranks, V2Pool
 from bevkd import ops
 from bevkd.structures import BEVGrid
 
@@ -20,8 +21,8 @@ Z_RANGE = (-10.0, 10.0)
 
 
 def rows(device: torch.device) -> Iterator[Row]:
-    """118 x 16 x 44 bins into 128 x 128 cells, plain and with image and BEV rotation; batch 1, and 4 once."""
-    for samples, augmented in ((1, False), (1, True), (4, False)):
+    """118 x 16 x 44 bins into 128 x 128 cells, plain and with image and BEV rotation; batch 1, and a larger one."""
+    for samples, augmented in ((1, False), (1, True), (8 if device.type == "cuda" else 4, False)):
         where = frustum(samples, augmented=augmented).to(device)
         yield from _pooling(where, f"B={samples}, 6x118x16x44, C={CHANNELS}{', rotated' if augmented else ''}")
     yield _plan(frustum(1).to(device), "6x118x16x44")
@@ -44,6 +45,11 @@ def _pooling(where: Tensor, case: str) -> Iterator[Row]:
         Candidate("torch index_add", partial(_list, peers.index_add, depth, feat, *arguments),
                   partial(_close, (truth,), 1e-5)),
     ]  # fmt: skip
+    on_gpu = where.device.type == "cuda"
+    ranks = Ranks.of(plan.cell, "cell") if on_gpu else None
+    if on_gpu:
+        v2 = partial(_list, V2Pool.apply, depth, feat, plan.cell, ranks, GRID.shape)
+        candidates.append(Candidate("v2-style", v2, partial(_close, (truth,), 1e-5)))
     read = 4 * (depth.numel() + feat.numel())
     yield Row("bev_pool", case, read + 4 * cells * CHANNELS, candidates)
 
@@ -56,6 +62,8 @@ def _pooling(where: Tensor, case: str) -> Iterator[Row]:
         "LSS in torch": peers.sort_and_prefix_sum(*leaves, *arguments),
         "torch index_add": peers.index_add(*leaves, *arguments),
     }
+    if on_gpu:
+        outputs["v2-style"] = V2Pool.apply(*leaves, plan.cell, ranks, GRID.shape)
     candidates = [
         Candidate(name, partial(torch.autograd.grad, out, leaves, upstream, retain_graph=True),
                   partial(_close, truth, 1e-2 if name.startswith("LSS") else 1e-5))
