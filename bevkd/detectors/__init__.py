@@ -3,6 +3,7 @@
 from bevkd.detectors import sparse  # first: it quietens what spconv warns of when mmdet3d imports it
 from bevkd.detectors.bev_detector import BEVDetector
 from bevkd.detectors.bev_encoder import BEVEncoder
+from bevkd.detectors.bevformer import BEVFormerEncoder
 from bevkd.detectors.camera_batch import CameraBatch, CameraEncoder
 from bevkd.detectors.center_head import LabelOrder, SlimCenterHead, build_center_head
 from bevkd.detectors.depth_net import CameraAwareDepthNet, DepthNet
@@ -15,6 +16,7 @@ from bevkd.detectors.voxel import VoxelEncoder
 __all__ = [
     "BEVDetector",
     "BEVEncoder",
+    "BEVFormerEncoder",
     "CameraAwareDepthNet",
     "CameraBatch",
     "CameraEncoder",

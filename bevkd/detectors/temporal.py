@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from mmdet3d.registry import MODELS
@@ -36,7 +38,7 @@ def align(low: Tensor, previous_to_current: Tensor, grid: BEVGrid) -> Tensor:
     return F.grid_sample(low.float(), grid.normalise(there), align_corners=False)
 
 
-def previous_map(encoder: CameraEncoder, batch: CameraBatch, grid: BEVGrid) -> Tensor:
+def previous_map(encoder: Callable[[CameraBatch], Tensor], batch: CameraBatch, grid: BEVGrid) -> Tensor:
     """The aligned map [B, C, Y, X] of the previous key frame, through the same encoder and without gradient.
 
     In training the encoder's batch statistics see both frames, as in BEVDet4D.

@@ -13,6 +13,7 @@ from torch import nn
 
 from bevkd.datasets.transforms import BEVAugment
 from bevkd.detectors import CameraBatch, LiftSplatEncoder
+from bevkd.detectors.bev_attention import Views
 from bevkd.detectors.camera_rays import camera_numbers, frustum, stack_matrices
 from bevkd.detectors.depth_loss import depth_targets
 from bevkd.detectors.temporal import previous_map
@@ -102,6 +103,27 @@ def test_previous_frame(seed):
     expected = (results["bev_matrix"] @ motion @ [*point, 1.0])[:2]
     # The point is somewhere in its cell of the previous map (at most 0.71 cells off) and is sampled by whole cells.
     assert np.linalg.norm(centre - expected) < 1.0
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_bevformer(seed):
+    """A point over the centre of an augmented cell is looked for at the pixel where the plain frame shows it."""
+    results = augmented(seed)
+    heights = [-0.5, 0.5]
+    views = Views.build(stack_matrices([results["lidar2img"]], 1, 6), GRID, heights, IMAGE, torch.device("cpu"))
+    centres = GRID.centres().flatten(1).double().numpy()
+    checked = 0
+    for camera, index in views.real[0].nonzero().tolist()[::23]:
+        cell = int(views.cell[0, camera, index])
+        for k, z in enumerate(heights):
+            point = np.linalg.inv(results["bev_matrix"]) @ [*centres[:, cell], z, 1.0]
+            u, v, depth = (ring()[camera] @ point)[:3]
+            if depth < 0.1:
+                continue
+            expected = [(u / depth + 0.5) / IMAGE[1], (v / depth + 0.5) / IMAGE[0]]
+            np.testing.assert_allclose(views.pixel[0, camera, index, k], expected, rtol=1e-3, atol=1e-3)
+            checked += 1
+    assert checked > 30
 
 
 @pytest.mark.parametrize("seed", SEEDS)

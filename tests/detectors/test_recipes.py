@@ -9,7 +9,7 @@ import torch
 from mmdet3d.registry import MODELS
 from mmengine.config import Config
 
-import bevkd.detectors  # noqa: F401  (registers the parts)
+from bevkd.detectors.bev_attention import Views
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "configs").glob("[!_]*/*.py"))
@@ -85,6 +85,36 @@ def test_full_size_bevdepth():
     assert lifted.shape == (6, 16, 44, 80)
     assert meta(camera.stem)(torch.empty(1, 80, 180, 180, device="meta")).shape == (1, 256, 180, 180)
     assert camera.depth_weight == 3.0
+
+
+@pytest.mark.parametrize("name", ["bevdet4d", "bevdepth4d"])
+def test_full_size_temporal(name):
+    camera = student(f"configs/camera/{name}_r50_nuscenes.py").camera_encoder
+    assert camera.encoder.out_channels == camera.out_channels == 256
+    assert (camera.encoder.depth_weight > 0) == (name == "bevdepth4d")
+    assert meta(camera.fuse)(torch.empty(1, 512, 180, 180, device="meta")).shape == (1, 256, 180, 180)
+
+
+def test_full_size_bevformer():
+    camera = student("configs/camera/bevformer_r50_nuscenes.py").camera_encoder
+    features = meta(camera.neck)(meta(camera.backbone)(torch.empty(6, 3, 256, 704, device="meta")))
+    shapes = [(32, 88), (16, 44), (8, 22)]
+    assert [tuple(f.shape) for f in features] == [(6, 256, *shape) for shape in shapes]
+
+    def empty(*shape, dtype=torch.float32):
+        return torch.empty(1, *shape, device="meta", dtype=dtype)
+
+    views = Views(
+        empty(6, 7000, dtype=torch.int64),
+        empty(6, 7000, dtype=torch.bool),
+        empty(6, 7000, 4, 2),
+        empty(32400, dtype=torch.int64),
+    )
+    values, queries = empty(6, sum(h * w for h, w in shapes), 256), empty(32400, 256)
+    assert camera.queries.weight.shape == (32400, 256)
+    layer = meta(camera.layers[0])
+    out = layer(queries, queries, queries, empty(32400, 1, 2), (180, 180), values, shapes, views)
+    assert out.shape == (1, 32400, 256)
 
 
 def test_full_size_fusion():
