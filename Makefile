@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.bevkd-installed
 SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.cu' -o -name '*.h')
 
-.PHONY: demo test test-slow test-real lint env
+.PHONY: demo test test-slow test-real sanitize lint env
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -18,6 +18,9 @@ test-slow: $(STAMP)
 
 test-real: $(STAMP)
 	$(PY) -m pytest -m real_frame -s tests/real_frame
+
+sanitize: $(STAMP)
+	$(PY) tests/ops/sanitize.py
 
 lint: $(STAMP)
 	$(PY) -m ruff check .

@@ -17,6 +17,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--emulated-cuda", action="store_true", help="run the CUDA kernels of the ops, emulated on the CPU"
     )
+    parser.addoption("--ops-library", type=Path, help="test this build of the ops")
     parser.addoption("--emulation-seed", type=int, default=1, help="another order of blocks, warps and lanes")
 
 
@@ -25,16 +26,19 @@ def _emulated(config) -> bool:
 
 
 def pytest_configure(config):
+    from bevkd.ops import library
+
+    given = config.getoption("--ops-library", default=None)
+    library.PATH = given or library.PATH
     if not _emulated(config):
         return
     from cuda_emulation.build import build
 
-    from bevkd.ops import library
-
-    library.PATH = build()
+    library.PATH = given or build()
     emulation = ctypes.CDLL(str(library.PATH))
     emulation.bevkd_emulation_seed(config.getoption("--emulation-seed"))
-    emulation.bevkd_emulation_guard_memory()
+    if not given:  # the fences would hide from a sanitizer what lies next to a tensor
+        emulation.bevkd_emulation_guard_memory()
 
 
 def pytest_collection_modifyitems(config, items):

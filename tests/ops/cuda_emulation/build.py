@@ -27,15 +27,15 @@ def sources() -> list[Path]:
     return [csrc / "schemas.cpp", *sorted(csrc.rglob("*_cuda.cpp")), *sorted(csrc.rglob("*.cu")), *HERE.glob("*.cpp")]
 
 
-def build(files: list[Path] | None = None, name: str = "bevkd") -> Path:
-    """Compile what changed and return the library.
+def build(files: list[Path] | None = None, name: str = "bevkd", flags: list[str] | None = None) -> Path:
+    """Compile what changed and return the library; ``flags`` are added for compiler and linker.
 
     Raises:
         RuntimeError: a file does not compile; the compiler's words.
     """
     OUTPUT.mkdir(parents=True, exist_ok=True)
     ninja_file, library = OUTPUT / f"{name}.ninja", OUTPUT / f"{name}.so"
-    ninja_file.write_text(_ninja(sources() if files is None else files, library))
+    ninja_file.write_text(_ninja(sources() if files is None else files, library, flags or []))
     command = [sys.executable, "-m", "ninja", "-f", str(ninja_file), "-j", os.environ.get("MAX_JOBS", "2")]
     run = subprocess.run(command, cwd=OUTPUT, capture_output=True, text=True)
     if run.returncode != 0:
@@ -43,14 +43,15 @@ def build(files: list[Path] | None = None, name: str = "bevkd") -> Path:
     return library
 
 
-def _ninja(files: list[Path], library: Path) -> str:
+def _ninja(files: list[Path], library: Path, flags: list[str]) -> str:
     includes = [word for path in include_paths() for word in ("-isystem", path)]
     torch_lib = Path(torch.__file__).parent / "lib"
     lines = [
         "ninja_required_version = 1.3",
-        f"flags = {shlex.join([*FLAGS, *includes])}",
+        f"flags = {shlex.join([*FLAGS, *includes, *flags])}",
+        f"more = {shlex.join(flags)}",
         "rule compile\n  command = g++ $flags $extra -MMD -MF $out.d -c $in -o $out\n  depfile = $out.d\n  deps = gcc",
-        f"rule link\n  command = g++ -shared $in -L{torch_lib} -lc10 -ltorch_cpu -ltorch -lubsan -o $out",
+        f"rule link\n  command = g++ -shared $more $in -L{torch_lib} -lc10 -ltorch_cpu -ltorch -lubsan -o $out",
     ]
     objects = []
     for file in files:

@@ -18,7 +18,11 @@ namespace {
 
 constexpr unsigned kWarp = 32;
 constexpr size_t kMaxShared = 163 * 1024;  // of sm_80
-constexpr size_t kFence = 64;              // bytes after dynamic shared memory that nobody may write
+#ifdef __SANITIZE_ADDRESS__
+constexpr size_t kFence = 0;  // the address sanitizer has its own
+#else
+constexpr size_t kFence = 64;  // bytes after dynamic shared memory that nobody may write
+#endif
 constexpr char kPoison = '\xff';           // NaN as a float, -1 as an integer
 
 enum class State { kReady, kBarrier, kWarp, kDone };
@@ -221,7 +225,7 @@ void prepare(const char* name, dim3 grid, dim3 block, size_t shared_bytes) {
   if (grid.y > 65535 || grid.z > 65535 || grid.x > INT32_MAX) fail("the grid is too large");
   if (shared_bytes > kMaxShared) fail("asks for " + std::to_string(shared_bytes) + " bytes of shared memory");
   while (pool.size() < launch_now.threads) pool.push_back(std::make_unique<Thread>());
-  dynamic_memory.resize(std::max(dynamic_memory.size(), shared_bytes + kFence));
+  dynamic_memory = std::vector<char>(shared_bytes + kFence);  // no larger: its end is watched
 }
 
 }  // namespace

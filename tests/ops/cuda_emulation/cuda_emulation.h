@@ -27,7 +27,11 @@
 #define __align__(n) alignas(n)
 
 // Nothing else in the library may be thread_local: blocks start with this storage poisoned.
+#ifdef __SANITIZE_ADDRESS__
+#define BEVKD_SHARED static  // the address sanitizer puts fences around globals, and has no need of poison
+#else
 #define BEVKD_SHARED static thread_local
+#endif
 #define BEVKD_DYNAMIC_SHARED(T, name) T* const name = static_cast<T*>(::bevkd::emulation::dynamic_shared())
 
 #define threadIdx (::bevkd::emulation::current().thread)
