@@ -19,18 +19,21 @@ inline bool is_interleaved(const at::Tensor& map) { return map.size(1) > 1 && ma
 struct LossWeights {
   at::Tensor cell, channel;  // [B, Y, X]; [B, C] or undefined for ones
 
-  LossWeights(const at::Tensor& map, const at::Tensor& weight, const std::optional<at::Tensor>& channel_weight, int64_t power) {
+  LossWeights(const at::Tensor& map, const at::Tensor& weight, const std::optional<at::Tensor>& channel_weight,
+              int64_t power) {
     TORCH_CHECK_VALUE(map.dim() == 4, "the map has shape ", map.sizes(), ", expected [B, C, Y, X]");
     TORCH_CHECK_VALUE(power == 1 || power == 2, "power is ", power, ", expected 1 or 2");
     const at::ScalarType type = loss_type(map.scalar_type());
-    TORCH_CHECK_VALUE(weight.dim() == 3 && weight.size(0) == map.size(0) && weight.size(1) == map.size(2) && weight.size(2) == map.size(3),
+    TORCH_CHECK_VALUE(weight.dim() == 3 && weight.size(0) == map.size(0) && weight.size(1) == map.size(2) &&
+                          weight.size(2) == map.size(3),
                       "weight has shape ", weight.sizes(), ", expected [B, Y, X] of the map ", map.sizes());
     TORCH_CHECK_TYPE(weight.scalar_type() == type, "weight is ", weight.scalar_type(), ", expected ", type);
     cell = weight.contiguous();
     if (!channel_weight.has_value()) return;
     TORCH_CHECK_VALUE(channel_weight->sizes() == map.sizes().slice(0, 2), "channel_weight has shape ",
                       channel_weight->sizes(), ", expected [B, C] of the map ", map.sizes());
-    TORCH_CHECK_TYPE(channel_weight->scalar_type() == type, "channel_weight is ", channel_weight->scalar_type(), ", expected ", type);
+    TORCH_CHECK_TYPE(channel_weight->scalar_type() == type, "channel_weight is ", channel_weight->scalar_type(),
+                     ", expected ", type);
     channel = channel_weight->contiguous();
   }
 };

@@ -28,7 +28,8 @@ constexpr int kLanes = 16;  // running sums of a row, which the compiler keeps i
 
 // One row of features: the channels of a cell, or cells of a row of the map; `weight` runs along it, `scale` does not.
 template <int kPower, bool kSlope, typename scalar_t, typename acc_t>
-acc_t add_row(const scalar_t* student, const scalar_t* teacher, const acc_t* weight, acc_t scale, int64_t count, scalar_t* slope) {
+acc_t add_row(const scalar_t* student, const scalar_t* teacher, const acc_t* weight, acc_t scale, int64_t count,
+              scalar_t* slope) {
   acc_t lane[kLanes] = {};
   const auto add = [&](int64_t i, int j) {
     const acc_t gap = static_cast<acc_t>(student[i]) - static_cast<acc_t>(teacher[i]), factor = scale * weight[i];
@@ -74,7 +75,8 @@ class Rows {
   }
 
   int64_t tasks() const {
-    return interleaved_ ? (samples_ * rows_ * columns_ + kCellsPerTask - 1) / kCellsPerTask : samples_ * channels_ * blocks_;
+    const int64_t cells = samples_ * rows_ * columns_;
+    return interleaved_ ? (cells + kCellsPerTask - 1) / kCellsPerTask : samples_ * channels_ * blocks_;
   }
 
   // Calls visit(row, weights along the row, weight of the whole row); the rows of a task in order, in one thread.
@@ -102,8 +104,8 @@ class Rows {
     const int64_t plane = task / blocks_, sample = plane / channels_, first = task % blocks_ * kRowsPerTask;
     for (int64_t y = first; y < std::min(first + kRowsPerTask, rows_); ++y) {
       const int64_t line = sample * rows_ + y, x = spans_[line].first;
-      visit(FeatureRow{task, sample, plane % channels_, y, x, spans_[line].second - x}, cell_weight_ + line * columns_ + x,
-            channel_weight_ ? channel_weight_[plane] : acc_t(1));
+      visit(FeatureRow{task, sample, plane % channels_, y, x, spans_[line].second - x},
+            cell_weight_ + line * columns_ + x, channel_weight_ ? channel_weight_[plane] : acc_t(1));
     }
   }
 
@@ -114,7 +116,10 @@ class Rows {
       int64_t first = 0, last = columns_;
       while (first < last && weight[first] == 0) ++first;
       while (last > first && weight[last - 1] == 0) --last;
-      if (first < last) first = first / kLanes * kLanes, last = std::min((last + kLanes - 1) / kLanes * kLanes, columns_);
+      if (first < last) {
+        first = first / kLanes * kLanes;
+        last = std::min((last + kLanes - 1) / kLanes * kLanes, columns_);
+      }
       spans_.emplace_back(first, last);
     }
   }

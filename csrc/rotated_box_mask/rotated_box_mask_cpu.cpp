@@ -18,7 +18,8 @@ struct Window {
 };
 
 // Rows or columns that can hold anything within `reach` of `centre`; a cell of margin covers the rounding.
-inline void clip_span(double centre, double reach, double low, double cell, int32_t count, int32_t* first, int32_t* last) {
+inline void clip_span(double centre, double reach, double low, double cell, int32_t count, int32_t* first,
+                      int32_t* last) {
   const auto clamped = [&](double value) { return static_cast<int32_t>(std::clamp(value, 0.0, double(count))); };
   *first = clamped(std::floor((centre - reach - low) / cell) - 1);
   *last = clamped(std::ceil((centre + reach - low) / cell) + 1);
@@ -86,7 +87,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> rotated_box_mask(const at::Tensor
           if (box.usable) {
             const int32_t number = static_cast<int32_t>(m - b * call.count);
             counts[m] = draw_box(box, number, map, centre_x.data(), index + b * cells);
-            if (with_gaussian) draw_peak(BoxPeak::of(row + m * call.width, map, min_overlap, min_radius), map, gaussian + b * cells);
+            if (!with_gaussian) continue;
+            draw_peak(BoxPeak::of(row + m * call.width, map, min_overlap, min_radius), map, gaussian + b * cells);
           } else {
             counts[m] = kUnusable;
           }

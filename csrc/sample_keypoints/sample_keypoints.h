@@ -46,12 +46,15 @@ inline at::Tensor zero_gradient(const at::Tensor& grad, const at::Tensor& points
                                 at::ScalarType dtype, bool channels_last) {
   TORCH_CHECK_VALUE(shape.size() == 4, "shape is ", shape, ", expected (B, C, Y, X)");
   check_points(points, shape[0], sum_type(dtype));
-  TORCH_CHECK_VALUE(grad.dim() == 3 && grad.size(0) == shape[0] && grad.size(1) == points.size(1) && grad.size(2) == shape[1],
-                    "grad has shape ", grad.sizes(), ", expected [", shape[0], ", ", points.size(1), ", ", shape[1], "]");
-  TORCH_CHECK_TYPE(grad.scalar_type() == sum_type(dtype), "grad is ", grad.scalar_type(), ", expected ", sum_type(dtype));
+  TORCH_CHECK_VALUE(grad.dim() == 3 && grad.size(0) == shape[0] && grad.size(1) == points.size(1) &&
+                        grad.size(2) == shape[1],
+                    "grad has shape ", grad.sizes(), ", expected [B, P, C] of points ", points.sizes(), " and map ", shape);
+  TORCH_CHECK_TYPE(grad.scalar_type() == sum_type(dtype), "grad is ", grad.scalar_type(), ", expected ",
+                   sum_type(dtype));
   const auto format = channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
   const auto options = grad.options().dtype(dtype);
-  return (grad.device().is_cpu() ? empty_in_huge_pages(shape, options, format) : at::empty(shape, options, format)).zero_();
+  const bool on_cpu = grad.device().is_cpu();
+  return (on_cpu ? empty_in_huge_pages(shape, options, format) : at::empty(shape, options, format)).zero_();
 }
 
 }  // namespace bevkd

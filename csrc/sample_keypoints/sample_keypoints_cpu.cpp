@@ -23,7 +23,8 @@ inline int64_t grain_for(int64_t channels) { return std::max<int64_t>(kGrain / s
 // out[c] = sum over taps of weight[k] * map[offset[k] + c * stride], k ascending. The two constants let the compiler
 // unroll the taps and, where channels lie side by side, use vectors.
 template <int kTaps, bool kSideBySide, typename scalar_t, typename acc_t>
-void blend_taps(const scalar_t* map, const int64_t* offset, const acc_t* weight, int64_t channels, int64_t stride, acc_t* out) {
+void blend_taps(const scalar_t* map, const int64_t* offset, const acc_t* weight, int64_t channels, int64_t stride,
+                acc_t* out) {
   const int64_t step = kSideBySide ? 1 : stride;
   for (int64_t c = 0; c < channels; ++c) {
     acc_t sum = 0;
@@ -33,7 +34,8 @@ void blend_taps(const scalar_t* map, const int64_t* offset, const acc_t* weight,
 }
 
 template <bool kSideBySide, typename scalar_t, typename acc_t>
-void blend(int taps, const scalar_t* map, const int64_t* offset, const acc_t* weight, int64_t channels, int64_t stride, acc_t* out) {
+void blend(int taps, const scalar_t* map, const int64_t* offset, const acc_t* weight, int64_t channels, int64_t stride,
+           acc_t* out) {
   switch (taps) {  // a point near a corner of the map has one tap, near an edge two
     case 4: return blend_taps<4, kSideBySide>(map, offset, weight, channels, stride, out);
     case 2: return blend_taps<2, kSideBySide>(map, offset, weight, channels, stride, out);
@@ -66,7 +68,9 @@ void sample_typed(const at::Tensor& map, int64_t sample, const Bilinear<acc_t>& 
 template <typename acc_t>
 void sample_point(const at::Tensor& map, int64_t sample, const Bilinear<acc_t>& point, acc_t* out) {
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, map.scalar_type(), "sample_keypoints", [&] {
-    if constexpr (std::is_same_v<at::opmath_type<scalar_t>, acc_t>) sample_typed<scalar_t, acc_t>(map, sample, point, out);
+    if constexpr (std::is_same_v<at::opmath_type<scalar_t>, acc_t>) {
+      sample_typed<scalar_t, acc_t>(map, sample, point, out);
+    }
   });
 }
 
