@@ -31,6 +31,18 @@ TORCH_LIBRARY(bevkd, m) {
       "voxelize_mean_into(Tensor points, float[] voxel_size, float[] point_range, int max_points, Tensor(a!) features,"
       " Tensor(b!) coords, Tensor(c!) num_points, Tensor(d!) counts, Tensor(e!) scratch) -> ()");
 
+  // features [N, C]; segments of voxelize_segments -> [V, C], zeros for a voxel without points
+  m.def(
+      "segment_sum(Tensor features, Tensor point, Tensor offsets, Tensor voxel_of_point, bool mean) -> Tensor");
+  // grad [V, C] -> gradient of the features [N, C] of a sum. point and offsets serve the second derivative.
+  m.def("segment_sum_backward(Tensor grad, Tensor point, Tensor offsets, Tensor voxel_of_point) -> Tensor");
+  // -> values [V, C], winner [V, C] int32: the row of features that each maximum comes from, -1 without points
+  m.def(
+      "segment_max(Tensor features, Tensor point, Tensor offsets, Tensor voxel_of_point)"
+      " -> (Tensor values, Tensor winner)");
+  // grad [V, C] -> gradient of the features [N, C]
+  m.def("segment_max_backward(Tensor grad, Tensor winner, Tensor voxel_of_point) -> Tensor");
+
   // frustum [B, N, D, H, W, 3] metres; low, high (x, y, z) metres; shape (Y, X); cell metres.
   // -> cell [B, N, D, H, W] int32 (-1 outside), point [P] int32, pixel [P] int32, offsets [B Y X + 1] int32,
   //    num_invalid [] int64
