@@ -19,7 +19,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from bevkd.errors import ConfigError
+from bevkd.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -181,6 +181,46 @@ def _sigmoid_focal_loss_backward(
     grad_input.copy_(torch.autograd.grad(total, logits)[0])
 
 
+def _reduction(reduce_type: str) -> Callable[[Tensor, object], Tensor]:
+    from bevkd import ops
+
+    reductions = {"max": ops.segment_max, "mean": ops.segment_mean, "sum": ops.segment_sum}
+    if reduce_type not in reductions:
+        raise ConfigError(f"reduce_type is {reduce_type!r}{nearest(str(reduce_type), reductions)}")
+    return reductions[reduce_type]
+
+
+def _dynamic_point_to_voxel_forward(feats: Tensor, coors: Tensor, reduce_type: str) -> tuple[Tensor, ...]:
+    """Features [M, C] and sorted coordinates [M, ndim] of the voxels, voxel of each point (-1 where a coordinate is
+    negative) and points of each voxel, both int32."""
+    from bevkd.ops import segments_from_coords
+
+    segments = segments_from_coords(coors)
+    reduced = _reduction(reduce_type)(feats, segments)
+    return reduced, segments.coords, segments.voxel_of_point, segments.offsets.diff().int()
+
+
+def _dynamic_point_to_voxel_backward(
+    grad_feats: Tensor,
+    grad_reduced_feats: Tensor,
+    feats: Tensor,
+    reduced_feats: Tensor,
+    coors_idx: Tensor,
+    reduce_count: Tensor,
+    reduce_type: str,
+) -> None:
+    """Writes the gradient [N, C] into ``grad_feats``. The segments come back from the voxel of each point: mmcv saves
+    neither them nor the point that held a maximum."""
+    import torch
+
+    from bevkd.ops import segments_from_coords
+
+    with torch.enable_grad():
+        rows = feats.detach().requires_grad_()
+        reduced = _reduction(reduce_type)(rows, segments_from_coords(coors_idx[:, None]))
+    grad_feats.copy_(torch.autograd.grad(reduced, rows, grad_reduced_feats)[0])
+
+
 def _compiler_version() -> str:
     return "none: mmcv._ext is served by bevkd"
 
@@ -188,6 +228,8 @@ def _compiler_version() -> str:
 _TABLE: dict[str, Callable] = {
     "hard_voxelize_forward": _hard_voxelize_forward,
     "dynamic_voxelize_forward": _dynamic_voxelize_forward,
+    "dynamic_point_to_voxel_forward": _dynamic_point_to_voxel_forward,
+    "dynamic_point_to_voxel_backward": _dynamic_point_to_voxel_backward,
     "box_iou_rotated": _box_iou_rotated,
     "nms_rotated": _nms_rotated,
     "nms": _nms,
