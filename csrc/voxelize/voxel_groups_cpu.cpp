@@ -19,7 +19,7 @@ constexpr int64_t kChunkPoints = 8192;  // at least
 
 template <typename Key>
 struct Entry {
-  Key cell;  // later the number of the voxel within its bucket
+  Key code;  // of its cell; later the number of its voxel within the bucket
   uint32_t point;
 };
 
@@ -49,7 +49,7 @@ class Grouping {
         cells_(grid.cells(), bucket_bits_), chunk_points_(chunk_size(count)),
         chunks_((count + chunk_points_ - 1) / chunk_points_), starts_((chunks_ + 1) * buckets()) {
     Carver carver(scratch);
-    keys_ = carver.take<Key>(count);
+    codes_ = carver.take<Key>(count);
     entries_ = carver.take<Entry<Key>>(count);
     members_ = carver.take<VoxelGroups::Members>(count);
     member_ = carver.take<uint32_t>(count);
@@ -90,12 +90,13 @@ class Grouping {
     for (int64_t begin = chunk * chunk_points_; begin < end; begin += CellBlock::kSize) {
       const int64_t size = std::min(CellBlock::kSize, end - begin);
       invalid += cells_of_block(points_ + begin * width_, width_, size, grid_, block);
-      Key* const keys = keys_ + begin;
+      Key* const codes = codes_ + begin;
       for (int64_t i = 0; i < size; ++i) {
-        keys[i] = block.x[i] < 0 ? kNone : (Key(block.z[i]) * ny + Key(block.y[i])) * nx + Key(block.x[i]);
+        const Key cell = (Key(block.z[i]) * ny + Key(block.y[i])) * nx + Key(block.x[i]);
+        codes[i] = block.x[i] < 0 ? kNone : cells_.code(cell);
       }
       for (int64_t i = 0; i < size; ++i) {
-        if (keys[i] != kNone) ++tally[cells_.bucket(keys[i])];
+        if (codes[i] != kNone) ++tally[cells_.bucket(codes[i])];
       }
     }
     std::memset(is_first_ + chunk * chunk_points_, 0, end - chunk * chunk_points_);
@@ -118,8 +119,8 @@ class Grouping {
   void distribute(int64_t chunk) {
     uint32_t* const next = &starts_[chunk * buckets()];
     for (int64_t i = chunk * chunk_points_, end = chunk_end(chunk); i < end; ++i) {
-      const Key key = keys_[i];
-      if (key != kNone) entries_[next[cells_.bucket(key)]++] = {key, static_cast<uint32_t>(i)};
+      const Key code = codes_[i];
+      if (code != kNone) entries_[next[cells_.bucket(code)]++] = {code, static_cast<uint32_t>(i)};
     }
   }
 
@@ -133,8 +134,8 @@ class Grouping {
     uint32_t voxels = 0;
     for (Entry<Key>*entry = entries_ + begin, *last = entries_ + end; entry != last; ++entry) {
       place.first[voxels] = entry->point;  // overwritten by the next, unless this cell is new
-      entry->cell = place.table.find_or_add(entry->cell, voxels);
-      ++place.end[entry->cell];
+      entry->code = place.table.find_or_add(entry->code, voxels);
+      ++place.end[entry->code];
     }
     uint32_t sum = begin;
     for (uint32_t voxel = 0; voxel < voxels; ++voxel) {
@@ -145,7 +146,7 @@ class Grouping {
       sum += count;
     }
     for (const Entry<Key>*entry = entries_ + begin, *last = entries_ + end; entry != last; ++entry) {
-      member_[place.end[entry->cell]++] = entry->point;
+      member_[place.end[entry->code]++] = entry->point;
     }
   }
 
@@ -166,7 +167,7 @@ class Grouping {
     return groups;
   }
 
-  static constexpr Key kNone = ~Key(0);
+  static constexpr Key kNone = Cells<Key>::kNone;
   const float* const points_;
   const int64_t width_, count_;
   const VoxelGrid grid_;
@@ -175,7 +176,7 @@ class Grouping {
   const int64_t chunk_points_, chunks_;
   std::vector<uint32_t> starts_;  // [chunks + 1, buckets]
   std::atomic<int64_t> invalid_{0};
-  Key* keys_;
+  Key* codes_;
   Entry<Key>* entries_;
   VoxelGroups::Members* members_;
   uint32_t* member_;

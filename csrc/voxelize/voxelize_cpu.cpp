@@ -26,14 +26,17 @@ template <typename Rows>
 void write_block(const VoxelGroups& groups, const VoxelGrid& grid, const Rows& rows, const uint32_t* first,
                  int64_t count, float* features, int32_t* coords, int32_t* num_points) {
   const int64_t row = rows.row_size();
-  constexpr int64_t kAhead = 24;
-  constexpr uint32_t kMembersAhead = 6;
+  constexpr int64_t kAhead = 12;
+  constexpr uint32_t kMembersAhead = 4;
   for (int64_t v = 0; v < count; ++v) {
     if (v + 2 * kAhead < count) __builtin_prefetch(groups.member + groups.members[first[v + 2 * kAhead]].begin);
     if (v + kAhead < count) {
       const VoxelGroups::Members next = groups.members[first[v + kAhead]];
       for (uint32_t k = 0; k < kMembersAhead; ++k) {  // a fixed number, because counts cannot be predicted
         __builtin_prefetch(rows.points + groups.member[next.begin + std::min(k, next.count - 1)] * rows.width);
+      }
+      for (uint32_t k = kMembersAhead; k < std::min<int64_t>(next.count, rows.max_points); ++k) {
+        __builtin_prefetch(rows.points + groups.member[next.begin + k] * rows.width);
       }
     }
     const VoxelGroups::Members members = groups.members[first[v]];
