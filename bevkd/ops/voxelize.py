@@ -184,6 +184,8 @@ def _checked(points: Tensor, voxel_size: Sequence[float], point_range: Sequence[
     library.require_tensor("points", points, "[N, F >= 3]", 2, (torch.float32,))
     if points.shape[1] < 3:
         raise ConfigError(f"points have {points.shape[1]} columns, expected at least 3 (x, y, z)")
+    if points.shape[0] >= _UNLIMITED:
+        raise ConfigError(f"there are {points.shape[0]} points, expected fewer than 2^31 - 1: split the cloud")
     if points.requires_grad:
         raise ConfigError("points require a gradient, expected plain data: voxelization passes none; detach them")
     size, bounds = _floats("voxel_size", voxel_size, 3), _floats("point_range", point_range, 6)
@@ -216,7 +218,7 @@ def _floats(name: str, values: Sequence[float], count: int) -> list[float]:
 def _caps(max_points: int, max_voxels: int | None) -> tuple[int, int]:
     caps = {"max_points": max_points, "max_voxels": _UNLIMITED if max_voxels is None else max_voxels}
     for name, value in caps.items():
-        if isinstance(value, bool) or int(value) != value or value < 1:
+        if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
             raise ConfigError(f"{name} is {value!r}, expected a whole number of at least 1")
     return tuple(min(int(value), _UNLIMITED) for value in caps.values())
 

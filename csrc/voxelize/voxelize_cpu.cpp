@@ -11,6 +11,7 @@
 #include <tuple>
 #include <vector>
 
+#include "../common/huge_pages.h"
 #include "../common/share.h"
 #include "voxel_checks.h"
 #include "voxel_groups.h"
@@ -98,12 +99,13 @@ struct Call {
 template <template <int> class Rows>
 Result write_new(const Call& call, at::ArrayRef<int64_t> row) {
   const auto ints = call.points.options().dtype(at::kInt), longs = call.points.options().dtype(at::kLong);
-  at::Tensor scratch = at::empty({voxel_scratch_bytes(call.points.size(0))}, call.points.options().dtype(at::kByte));
+  at::Tensor scratch = empty_in_huge_pages({voxel_scratch_bytes(call.points.size(0))},
+                                           call.points.options().dtype(at::kByte), at::MemoryFormat::Contiguous);
   const VoxelGroups groups = call.group(scratch);
   const int64_t voxels = call.voxels(groups);
   std::vector<int64_t> shape{voxels};
   shape.insert(shape.end(), row.begin(), row.end());
-  at::Tensor features = at::empty(shape, call.points.options());
+  at::Tensor features = empty_in_huge_pages(shape, call.points.options(), at::MemoryFormat::Contiguous);
   at::Tensor coords = at::empty({voxels, 3}, ints), num_points = at::empty({voxels}, ints);
   call.write<Rows>(groups, features, coords, num_points);
   return {features, coords, num_points, at::scalar_tensor(groups.voxels() - voxels, longs),

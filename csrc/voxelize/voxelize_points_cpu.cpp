@@ -9,6 +9,7 @@
 #include <tuple>
 #include <vector>
 
+#include "../common/huge_pages.h"
 #include "../common/share.h"
 #include "voxel_cells.h"
 #include "voxel_checks.h"
@@ -60,7 +61,8 @@ Segments voxelize_segments(const at::Tensor& points_in, at::ArrayRef<double> siz
   const auto ints = points.options().dtype(at::kInt), longs = points.options().dtype(at::kLong);
   const float* const in = points.const_data_ptr<float>();
   const int64_t width = points.size(1);
-  at::Tensor scratch = at::empty({voxel_scratch_bytes(points.size(0))}, points.options().dtype(at::kByte));
+  at::Tensor scratch = empty_in_huge_pages({voxel_scratch_bytes(points.size(0))}, points.options().dtype(at::kByte),
+                                           at::MemoryFormat::Contiguous);
   const VoxelGroups groups = group_points(in, width, points.size(0), grid, scratch.mutable_data_ptr());
   const int64_t voxels = std::min(groups.voxels(), max_voxels);
   const std::vector<int64_t> before = members_before(groups, voxels);
