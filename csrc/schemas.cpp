@@ -43,12 +43,13 @@ TORCH_LIBRARY(bevkd, m) {
   // grad [V, C] -> gradient of the features [N, C]
   m.def("segment_max_backward(Tensor grad, Tensor winner, Tensor voxel_of_point) -> Tensor");
 
-  // frustum [B, N, D, H, W, 3] metres; low, high (x, y, z) metres; shape (Y, X); cell metres.
-  // -> cell [B, N, D, H, W] int32 (-1 outside), point [P] int32, pixel [P] int32, offsets [B Y X + 1] int32,
-  //    num_invalid [] int64
+  // frustum [B, N, D, H, W, 3] metres; low, high (x, y, z) metres; shape (Y, X); size metres.
+  // -> cell [B, N, D, H, W] int32 (-1 outside), num_invalid [] int64
   m.def(
-      "lift_plan(Tensor frustum, float[] low, float[] high, float cell, int[] shape, bool truncate)"
-      " -> (Tensor cell, Tensor point, Tensor pixel, Tensor offsets, Tensor num_invalid)");
+      "lift_plan(Tensor frustum, float[] low, float[] high, float size, int[] shape, bool truncate)"
+      " -> (Tensor cell, Tensor num_invalid)");
+  // cells: B Y X. -> point [P] int32, pixel [P] int32, offsets [B Y X + 1] int32
+  m.def("lift_points(Tensor cell, int cells) -> (Tensor point, Tensor pixel, Tensor offsets)");
   // depth [B, N, D, H, W], feat [B, N, H, W, C] -> [B, Y, X, C]
   m.def(
       "bev_pool(Tensor depth, Tensor feat, Tensor cell, Tensor point, Tensor pixel, Tensor offsets, int[] shape)"

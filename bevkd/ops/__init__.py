@@ -22,7 +22,7 @@ _MODULE_OF = {
     "segment_max": "segment_scatter",
     "segments_from_coords": "segment_scatter",
     "bev_pool": "bev_pool",
-    "LiftPlan": "bev_pool",
+    "LiftPlan": "lift_plan",
     "box_iou_rotated": "box_iou_rotated",
     "nms": "nms",
     "nms_rotated": "nms",

@@ -33,16 +33,16 @@ def random_case(seed=0, shape=(2, 2, 4, 3, 5), channels=7, dtype=torch.float64, 
 
 
 def raw(plan: LiftPlan) -> tuple:
-    return plan.cell, plan.point, plan.pixel, plan.offsets, list(plan.shape)
+    return plan.cell, *plan.lists, list(plan.shape)
 
 
 def test_hand_drawn():
     """Bins 0 and 2 meet in cell (row 3, column 4), bin 1 lies in (0, 0), bin 3 outside."""
     plan = LiftPlan.build(column((0.5, 0.5, 0), (-4, -3, 0), (0.9, 0.1, 1), (4.0, 0, 0)), GRID, Z)
     assert plan.cell.flatten().tolist() == [3 * 8 + 4, 0, 3 * 8 + 4, -1]
-    assert plan.point.tolist() == [1, 0, 2]
-    assert plan.pixel.tolist() == [0, 0, 0]
-    assert (plan.offsets[0], plan.offsets[1], plan.offsets[28], plan.offsets[29], plan.offsets[-1]) == (0, 1, 1, 3, 3)
+    assert plan.lists.point.tolist() == [1, 0, 2]
+    assert plan.lists.pixel.tolist() == [0, 0, 0]
+    assert tuple(plan.lists.offsets[[0, 1, 28, 29, -1]]) == (0, 1, 1, 3, 3)
     depth = torch.tensor([0.5, 0.25, 0.125, 1.0]).reshape(1, 1, 4, 1, 1)
     out = bev_pool(depth, torch.tensor([2.0, 4.0]).reshape(1, 1, 1, 1, 2), plan)
     expected = torch.zeros(1, 2, 6, 8)
@@ -55,7 +55,7 @@ def test_rows_are_y_and_columns_are_x_of_the_right_sample_and_pixel():
     frustum = torch.full((2, 3, 1, 2, 2, 3), 99.0)
     frustum[1, 2, 0, 1, 0] = torch.tensor([3.5, -2.5, 0.0])
     plan = LiftPlan.build(frustum, GRID, Z)
-    assert plan.pixel.tolist() == [((1 * 3 + 2) * 2 + 1) * 2 + 0]
+    assert plan.lists.pixel.tolist() == [((1 * 3 + 2) * 2 + 1) * 2 + 0]
     feat = torch.arange(2 * 3 * 2 * 2.0).reshape(2, 3, 2, 2, 1)
     out = bev_pool(torch.ones(2, 3, 1, 2, 2), feat, plan)
     assert out.nonzero().tolist() == [[1, 0, 0, 7]]
@@ -87,11 +87,11 @@ def test_plan_lists_every_inside_point_once_sorted_by_cell_then_index():
     plan = LiftPlan.build(frustum, GRID, Z)
     cell = plan.cell.flatten().long()
     expected = torch.argsort(torch.where(cell < 0, 10**6, cell), stable=True)[: (cell >= 0).sum()]
-    assert torch.equal(plan.point.long(), expected)
+    assert torch.equal(plan.lists.point.long(), expected)
     counts = torch.bincount(cell[cell >= 0], minlength=3 * 48)
-    assert torch.equal(plan.offsets.diff().long(), counts)  # F11: the last interval is whole
+    assert torch.equal(plan.lists.offsets.diff().long(), counts)  # F11: the last interval is whole
     image = 4 * 5
-    assert torch.equal(plan.pixel.long(), expected // (6 * image) * image + expected % image)  # F27
+    assert torch.equal(plan.lists.pixel.long(), expected // (6 * image) * image + expected % image)  # F27
 
 
 @settings(max_examples=60, deadline=None)
@@ -141,8 +141,8 @@ def test_sums_are_not_differences_of_a_prefix_sum():
     depth, feat = torch.rand(1, 1, 400, 25, 40), torch.rand(1, 1, 25, 40, 1) + 1
     plan = LiftPlan.build(frustum, GRID, Z)
     exact = bev_pool(depth.double(), feat.double(), plan).flatten()
-    running = depth.flatten()[plan.point.long()] * feat.flatten()[plan.pixel.long()]
-    ends = torch.from_numpy(np.cumsum(running.numpy(), dtype=np.float32))[plan.offsets[1:].long() - 1]
+    running = depth.flatten()[plan.lists.point.long()] * feat.flatten()[plan.lists.pixel.long()]
+    ends = torch.from_numpy(np.cumsum(running.numpy(), dtype=np.float32))[plan.lists.offsets[1:].long() - 1]
     lost = (ends.diff() - exact[1:]).abs().max()
     error = (bev_pool(depth, feat, plan).flatten() - exact).abs().max()
     assert error < 0.03
@@ -211,7 +211,7 @@ def test_strided_inputs():
     assert not turned.is_contiguous()
     assert torch.equal(bev_pool(depth, turned, plan), bev_pool(depth, feat, plan))
     wide = torch.cat((frustum, frustum), -1)[..., :3]
-    assert torch.equal(LiftPlan.build(wide, GRID, Z).point, plan.point)
+    assert torch.equal(LiftPlan.build(wide, GRID, Z).lists.point, plan.lists.point)
 
 
 def test_opcheck():
@@ -219,6 +219,7 @@ def test_opcheck():
     plan = LiftPlan.build(frustum, GRID, Z)
     ops = torch.ops.bevkd
     assert_opcheck(ops.lift_plan, frustum, [-4.0, -3.0, -2.0], [4.0, 3.0, 2.0], 1.0, [6, 8], False)
+    assert_opcheck(ops.lift_points, plan.cell, 2 * 48)
     assert_opcheck(ops.bev_pool, depth, feat, *raw(plan))
     assert_opcheck(ops.bev_pool_backward, torch.randn(2, 6, 8, 7).double().requires_grad_(), depth, feat, *raw(plan))
 
@@ -226,7 +227,7 @@ def test_opcheck():
 def test_to_device_keeps_the_plan():
     plan = LiftPlan.build(random_case()[0], GRID, Z)
     moved = plan.to("cpu")
-    assert torch.equal(moved.point, plan.point)
+    assert torch.equal(moved.lists.point, plan.lists.point)
     assert moved.shape == plan.shape
     assert plan.to("meta").cell.device.type == "meta"
 
@@ -284,9 +285,11 @@ def test_inputs_that_do_not_fit_the_plan_get_one_sentence(change, message):
 def test_a_broken_plan_is_refused_not_followed(field, value):
     frustum, depth, feat = random_case()
     plan = LiftPlan.build(frustum, GRID, Z)
-    broken = getattr(plan, field).clone()
+    in_lists = field != "cell"
+    broken = getattr(plan.lists if in_lists else plan, field).clone()
     broken.view(-1)[: broken.numel() // 2] = value
-    plan = dataclasses.replace(plan, **{field: broken})
+    change = {"lists": plan.lists._replace(**{field: broken})} if in_lists else {field: broken}
+    plan = dataclasses.replace(plan, **change)
     with pytest.raises((IndexError, RuntimeError)):
         bev_pool(depth, feat, plan).sum().backward()
 

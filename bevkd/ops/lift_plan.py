@@ -1,0 +1,106 @@
+"""Which frustum point falls into which bird's-eye-view cell: the plan that lift-splat pooling runs over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bevkd.errors import ConfigError, nearest
+from bevkd.ops import library
+
+if TYPE_CHECKING:
+    from bevkd.structures import BEVGrid
+
+_ROUNDINGS = ("floor", "trunc")
+
+
+class PointLists(NamedTuple):
+    """The points inside, sorted by cell; a cell keeps them in frustum order.
+
+    Attributes:
+        point: [P] int32, flat indices into ``LiftPlan.cell``.
+        pixel: [P] int32, flat index (b, n, h, w) of the image feature that each of them belongs to.
+        offsets: [B Y X + 1] int32, cell c holds ``point[offsets[c]:offsets[c + 1]]``.
+    """
+
+    point: Tensor
+    pixel: Tensor
+    offsets: Tensor
+
+    @classmethod
+    def build(cls, cell: Tensor, shape: tuple[int, int]) -> PointLists:
+        """From the ``cell`` and ``shape`` of a plan."""
+        return cls(*torch.ops.bevkd.lift_points(cell, len(cell) * shape[0] * shape[1]))
+
+
+@dataclass(frozen=True, eq=False)
+class LiftPlan:
+    """Built once per camera geometry, used by every pooling over it.
+
+    Attributes:
+        cell: [B, N, D, H, W] int32, ``(b Y + y) X + x``, or -1 for a point outside.
+        num_invalid: [] int64, points dropped because a coordinate was NaN or infinite.
+        shape: (Y, X) of the BEV map.
+        lists: ``cell`` turned round, in the form that the kernels of its device walk.
+    """
+
+    cell: Tensor
+    num_invalid: Tensor
+    shape: tuple[int, int]
+    lists: PointLists
+
+    @staticmethod
+    def build(frustum: Tensor, grid: BEVGrid, z_range: tuple[float, float], rounding: str = "floor") -> LiftPlan:
+        """Sort frustum points into the cells of a grid.
+
+        Cells are ``floor((x - x_min) / cell)`` in the frustum's own precision, upper bounds exclusive; z is one bin.
+        ``rounding="trunc"`` rounds toward zero instead, as LSS, BEVDet, BEVFusion and UniDistill do: one more cell of
+        points on the low side lands in cell 0, and z from [-10, 10) grows to [-30, 10). Use it only for checkpoints
+        trained that way. Cells are the same bits on every device.
+
+        Args:
+            frustum: [B, N, D, H, W, 3] float32 or float64, (x, y, z) metres of pixel (h, w) of camera n at depth bin d.
+            grid: the BEV map to pool into, in the frame of ``frustum``.
+            z_range: (min, max) metres.
+            rounding: "floor" or "trunc".
+
+        Raises:
+            ConfigError: an argument that is not as described.
+        """
+        described = "[B, N, D, H, W, 3]"
+        library.require_tensor("frustum", frustum, described, 6, (torch.float32, torch.float64))
+        if frustum.shape[-1] != 3:
+            raise ConfigError(f"frustum has shape {tuple(frustum.shape)}, expected {described}")
+        if rounding not in _ROUNDINGS:
+            raise ConfigError(f"rounding is {rounding!r}{nearest(str(rounding), _ROUNDINGS)}")
+        z = [float(value) for value in z_range]
+        if len(z) != 2 or not z[0] < z[1]:
+            raise ConfigError(f"z_range is {tuple(z_range)}, expected (min, max) with min < max")
+        low = [grid.x_range[0], grid.y_range[0], z[0]]
+        high = [grid.x_range[1], grid.y_range[1], z[1]]
+        shape = tuple(grid.shape)
+        with torch.no_grad():
+            cell, invalid = torch.ops.bevkd.lift_plan(frustum, low, high, grid.cell, shape, rounding == "trunc")
+            return LiftPlan(cell, invalid, shape, PointLists.build(cell, shape))
+
+    def to(self, device: torch.device | str) -> LiftPlan:
+        """The same plan on another device."""
+        lists = PointLists(*(tensor.to(device) for tensor in self.lists))
+        return LiftPlan(self.cell.to(device), self.num_invalid.to(device), self.shape, lists)
+
+
+def _fake_plan(frustum: Tensor, low, high, size, shape, truncate) -> tuple[Tensor, Tensor]:
+    return frustum.new_empty(frustum.shape[:5], dtype=torch.int32), frustum.new_empty((), dtype=torch.int64)
+
+
+def _fake_points(cell: Tensor, cells: int) -> tuple[Tensor, Tensor, Tensor]:
+    inside = torch.library.get_ctx().new_dynamic_size()
+    return cell.new_empty(inside), cell.new_empty(inside), cell.new_empty(cells + 1)
+
+
+library.load()
+torch.library.register_fake("bevkd::lift_plan", _fake_plan)
+torch.library.register_fake("bevkd::lift_points", _fake_points)
