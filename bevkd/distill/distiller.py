@@ -11,7 +11,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from bevkd.distill.conflict import GradientConflict
-from bevkd.distill.models import build_model, copy_modules, grid_of, join_grids
+from bevkd.distill.models import build_model, copy_modules, grid_of, head_classes, join_grids
 from bevkd.distill.resample import resample_taps
 from bevkd.distill.schedule import WeightSchedules, current_iteration
 from bevkd.errors import ConfigError
@@ -108,6 +108,7 @@ class Distiller(BaseModel):
         self.teacher.load()
         join_grids(self.grid, self.teacher.grid, self.resample)
         self._require_taps(self.teacher.taps, "teacher")
+        self._require_whole_maps()
         self._require_same_images()
         self._require_same_classes()
         self._ready = True
@@ -169,6 +170,17 @@ class Distiller(BaseModel):
             if missing:
                 raise ConfigError(f"method {name!r} needs the taps {missing} of the {who}, which has {sorted(taps)}")
 
+    def _require_whole_maps(self) -> None:
+        """A teacher that holds the foreground alone serves only methods that read nothing else."""
+        if not getattr(self.teacher, "foreground_only", False):
+            return
+        for name, method in self.methods.items():
+            if not getattr(method, "foreground_only", False):
+                raise ConfigError(
+                    f"method {name!r} ({type(method).__name__}) reads whole maps of the teacher and "
+                    f"{type(self.teacher).__name__} has their foreground, expected a CachedDenseTeacher or LiveTeacher"
+                )
+
     def _require_same_images(self) -> None:
         """One preprocessor serves both, so a teacher trained on other image statistics would see wrong colours."""
         other = getattr(getattr(self.teacher, "model", None), "data_preprocessor", None)
@@ -182,21 +194,11 @@ class Distiller(BaseModel):
         """Methods compare heads channel by channel, so their classes must stand in one order."""
         if not any("head" in getattr(method, "required_taps", ()) for method in self.methods.values()):
             return
-        names = [
-            _class_names(model, taps.get("head"))
-            for model, taps in ((self.student, self.taps), (getattr(self.teacher, "model", None), self.teacher.taps))
-        ]
+        names = [head_classes(self.student, self.taps), self.teacher.classes()]
         if None not in names and names[0] != names[1]:
             raise ConfigError(
                 f"the student's head has the classes {names[0]}, the teacher's {names[1]}, expected the same by task"
             )
-
-
-def _class_names(model: nn.Module | None, head: str | None) -> list[list[str]] | None:
-    """The classes by task of the module that a head tap names; None where it does not tell."""
-    module = dict(model.named_modules()).get(head) if model is not None and head else None
-    names = getattr(module, "class_names", None)
-    return names and [list(task) if isinstance(task, list | tuple) else [task] for task in names]
 
 
 def _device(model: nn.Module) -> torch.device:

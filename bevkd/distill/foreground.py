@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bevkd.errors import ConfigError, DataError
 from bevkd.structures import BEVGrid, gaussian_radius, nine_keypoints
+from bevkd.structures.sources import KeypointSource
 
 _MAX_YAW = 10.0  # radians; box coders leave a few turns, degrees leave far more
 
@@ -88,17 +89,29 @@ def count_boxes(boxes: Sequence[Tensor], device: torch.device) -> Tensor:
     return rank_mean(torch.tensor(float(sum(len(box) for box in boxes)), device=device))
 
 
-def sample_keypoints(feature: Tensor, boxes: Sequence[Tensor], grid: BEVGrid, legacy_axis_swap: bool = False) -> Tensor:
+def sample_keypoints(
+    feature: Tensor | KeypointSource, boxes: Sequence[Tensor], grid: BEVGrid, legacy_axis_swap: bool = False
+) -> Tensor:
     """Bilinear samples at the nine points of every box of the batch, in one grid_sample; zero outside the grid.
 
     Args:
-        feature: [B, C, Y, X] over ``grid``; half precision is sampled in float32.
+        feature: [B, C, Y, X] over ``grid``, sampled in float32 if of half precision, or what hands out its samples.
         boxes: per sample [M_b, >=7], at least one box in the batch.
         legacy_axis_swap: read the mirror cell, x and y exchanged after normalisation, as UniDistill's code does.
 
     Returns:
         [sum of M_b, 9, C].
+
+    Raises:
+        ConfigError: the mirror cell of a source that knows the boxes' own keypoints alone.
     """
+    if isinstance(feature, KeypointSource):
+        if legacy_axis_swap:
+            raise ConfigError(
+                "legacy_axis_swap=True reads the teacher away from its boxes, and a cached foreground holds their own "
+                "keypoints only; expected False, or a CachedDenseTeacher or LiveTeacher"
+            )
+        return feature.at_keypoints(boxes)
     if feature.dtype in (torch.half, torch.bfloat16):
         feature = feature.float()
     counts = [len(box) for box in boxes]

@@ -70,6 +70,12 @@ def grid_of(model: nn.Module, config: Any, who: str) -> BEVGrid | None:
     return config
 
 
+def head_classes(model: nn.Module, taps: Mapping[str, str]) -> list[list[str]] | None:
+    """The classes by task of the module that the tap ``head`` names; None where it does not tell."""
+    names = getattr(dict(model.named_modules()).get(taps.get("head")), "class_names", None)
+    return names and [list(task) if isinstance(task, list | tuple) else [task] for task in names]
+
+
 def join_grids(student: BEVGrid | None, teacher: BEVGrid | None, resample: bool = False) -> None:
     """Compare the grids of both models, of which neither may have one.
 

@@ -10,7 +10,7 @@ import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
-from bevkd.distill.models import build_model, grid_of, read_model_config
+from bevkd.distill.models import build_model, grid_of, head_classes, read_model_config
 from bevkd.errors import ConfigError
 from bevkd.structures import BEVGrid
 from bevkd.structures.checkpoint import load_weights, sha256
@@ -85,6 +85,10 @@ class LiveTeacher:
             config = _name(type(self.config) if isinstance(self.config, nn.Module) else self.config["type"])
         checkpoint = None if self.checkpoint is None else str(self.checkpoint)
         return {"config": config, "checkpoint": checkpoint, "sha256": self._sha256}
+
+    def classes(self) -> list[list[str]] | None:
+        """The classes by task of its head, once it is loaded; None where it does not tell."""
+        return head_classes(self.model, self.taps)
 
     @torch.no_grad()
     def __call__(self, inputs: Any, data_samples: Sequence[Any] | None, device: torch.device) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from bevkd.distill.foreground import (
 from bevkd.distill.heads import Head, join_head
 from bevkd.errors import ConfigError
 from bevkd.structures import BEVGrid
+from bevkd.structures.sources import HeadSource, KeypointSource
 from bevkd.structures.targets import Targets
 
 _EPS = 1e-4  # in the divisors, in the cosine's norm, and the margin of the heat clamp
@@ -96,31 +97,38 @@ def response_loss(student_head: Head, teacher_head: Head, boxes: Sequence[Tensor
     return _response(student_head, teacher_head, boxes, grid)
 
 
-def _feature(student: Tensor, teacher: Tensor, boxes: Sequence[Tensor], grid: BEVGrid, swap: bool) -> Tensor:
+def _feature(
+    student: Tensor, teacher: Tensor | KeypointSource, boxes: Sequence[Tensor], grid: BEVGrid, swap: bool
+) -> Tensor:
     count = count_boxes(boxes, student.device)
     if not any(len(box) for box in boxes):
         return no_loss(student)
     mine = sample_keypoints(student, boxes, grid, swap)
-    theirs = sample_keypoints(teacher.detach(), boxes, grid, swap)
+    theirs = sample_keypoints(teacher, boxes, grid, swap).detach()
     return (mine - theirs).abs().mean((1, 2)).sum() / (count + _EPS)
 
 
-def _relation(student: Tensor, teacher: Tensor, boxes: Sequence[Tensor], grid: BEVGrid, swap: bool) -> Tensor:
+def _relation(
+    student: Tensor, teacher: Tensor | KeypointSource, boxes: Sequence[Tensor], grid: BEVGrid, swap: bool
+) -> Tensor:
     count = count_boxes(boxes, student.device)
     if not any(len(box) for box in boxes):
         return no_loss(student)
     mine = _cosines(sample_keypoints(student, boxes, grid, swap))
-    theirs = _cosines(sample_keypoints(teacher.detach(), boxes, grid, swap))
+    theirs = _cosines(sample_keypoints(teacher, boxes, grid, swap).detach())
     return (mine - theirs).abs().mean((1, 2)).sum() / (count + _EPS)
 
 
-def _response(student_head: Head, teacher_head: Head, boxes: Sequence[Tensor], grid: BEVGrid) -> Tensor:
-    mine, theirs = join_head(student_head, "student"), join_head(teacher_head, "teacher")
+def _response(student_head: Head, teacher_head: Head | HeadSource, boxes: Sequence[Tensor], grid: BEVGrid) -> Tensor:
+    mine = join_head(student_head, "student")
+    mask = gaussian_mask([box.to(mine[0].device) for box in boxes], grid)
+    if isinstance(teacher_head, HeadSource):
+        teacher_head = teacher_head.inside(mask)
+    theirs = join_head(teacher_head, "teacher")
     if mine[2] != theirs[2]:
         raise ConfigError(f"the student's head has tasks {mine[2]}, the teacher's {theirs[2]}, expected the same")
     check_maps(mine[0], theirs[0], grid, boxes, "heat")
     check_maps(mine[1], theirs[1], grid, boxes, "regression")
-    mask = gaussian_mask([box.to(mine[0].device) for box in boxes], grid)
     weight = rank_mean(mask.sum()) + _EPS
     if not any(len(box) for box in boxes):
         return no_loss(mine[0]) + no_loss(mine[1])
@@ -184,6 +192,8 @@ class UniDistill(nn.Module):
         self.adapters = nn.ModuleDict(
             {tap: ConvAdapter(pair, field=f"UniDistill adapters[{tap!r}]") for tap, pair in (adapters or {}).items()}
         )
+
+    foreground_only = True  # all three read the teacher at the boxes alone, as a cached foreground holds it
 
     @property
     def required_taps(self) -> tuple[str, ...]:

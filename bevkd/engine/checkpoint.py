@@ -163,10 +163,15 @@ def write_pointer(work_dir: str | Path, checkpoint: str | Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a small text file so that its name always holds the old or the new text."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file so that its name always holds the old or the new content; OSError leaves the old one."""
     partial = _partial(path)
     try:
-        with open(partial, "w") as file:
-            file.write(text)
+        with open(partial, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)

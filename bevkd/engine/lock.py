@@ -1,4 +1,4 @@
-"""One training run per work folder."""
+"""One run per folder."""
 
 from __future__ import annotations
 
@@ -18,14 +18,18 @@ _GRACE = 10.0  # seconds: data workers of a killed run notice its death within a
 class WorkDirLock:
     """Holds ``work_dir`` against a second run, and names the first one's process and host when it is held.
 
+    Args:
+        work_dir: the folder. name, flag: what it and its option are called, for error sentences.
+
     The operating system drops the lock when its process ends in any way, so what a dead process left is taken over.
 
     Raises:
         ConfigError: from :meth:`acquire`: the folder is held by another run, cannot be made or is not writable.
     """
 
-    def __init__(self, work_dir: str | Path) -> None:
+    def __init__(self, work_dir: str | Path, name: str = "work_dir", flag: str = "--work-dir") -> None:
         self.path = Path(work_dir) / LOCK
+        self._name, self._flag = name, flag
         self._handle: int | None = None
 
     def acquire(self) -> None:
@@ -35,7 +39,7 @@ class WorkDirLock:
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise ConfigError(
-                f"work_dir {self.path.parent} cannot be written: {error.strerror}; expected a writable folder"
+                f"{self._name} {self.path.parent} cannot be written: {error.strerror}; expected a writable folder"
             ) from error
         try:
             self._wait_for(handle)
@@ -64,8 +68,8 @@ class WorkDirLock:
                 owner = _owner(handle)
                 if not _is_dead(owner) or time.monotonic() > deadline:
                     raise ConfigError(
-                        f"work_dir {self.path.parent} is in use by process {owner.get('pid', '?')} on "
-                        f"{owner.get('host', '?')}; expected one run per folder: give another --work-dir"
+                        f"{self._name} {self.path.parent} is in use by process {owner.get('pid', '?')} on "
+                        f"{owner.get('host', '?')}; expected one run per folder: give another {self._flag}"
                     ) from None
                 time.sleep(0.2)
 

@@ -10,6 +10,8 @@ from bevkd.structures.bev_grid import BEVGrid
 
 # Corner signs counter-clockwise from front-left, in units of half sizes along (dx, dy).
 _CORNERS = ((1.0, 1.0), (-1.0, 1.0), (-1.0, -1.0), (1.0, -1.0))
+# The keypoints of a mirrored box by number of what they were: front stays front, left and right change sides.
+MIRRORED_KEYPOINTS = (3, 2, 1, 0, 4, 7, 6, 5, 8)
 
 
 def box_corners_bev(boxes: Tensor) -> Tensor:
