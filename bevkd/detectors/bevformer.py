@@ -96,7 +96,9 @@ class BEVFormerEncoder(CameraEncoder):
         """One frame; without a previous map the current one stands in for it."""
         samples, cameras, _, height, width = batch.images.shape
         if cameras != len(self.camera_embedding):
-            raise DataError(f"the batch has {cameras} cameras, expected {len(self.camera_embedding)} (model.cameras)")
+            raise DataError(
+                f"the batch has {cameras} cameras, expected {len(self.camera_embedding)}: camera_encoder.cameras"
+            )
         values, shapes = self._values(batch.images)
         views = Views.build(batch.matrices(), self.grid, self.heights, (height, width), values.device)
         position = self.position(values.new_zeros(1, *self.grid.shape)).flatten(2).mT

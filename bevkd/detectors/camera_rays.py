@@ -28,7 +28,7 @@ def stack_matrices(matrices: Sequence, batch: int, cameras: int, name: str = "li
     if stacked.shape[:2] != (batch, cameras):
         raise DataError(f"{name} holds {tuple(stacked.shape)} numbers, expected {(batch, cameras, 4, 4)} as the images")
     if not stacked.isfinite().all() or (torch.linalg.det(stacked).abs() < 1e-9).any():
-        raise DataError(f"{name} has a camera whose matrix is singular or not finite, expected an invertible one")
+        raise DataError(f"{name} holds a matrix that is singular or not finite, expected invertible ones")
     return stacked
 
 

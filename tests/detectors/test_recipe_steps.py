@@ -76,6 +76,7 @@ def test_recipes_are_there():
         "camera_student",
         "camera_bevdepth",
         "camera_bevdet4d",
+        "camera_bevformer",
         "fusion",
         "lidar_voxel",
         *CHANNELS,

@@ -82,7 +82,7 @@ def test_both_frames_reach_the_map_and_only_the_current_one_has_a_gradient():
 def test_refusals():
     with pytest.raises(DataError, match="no previous key frame, expected previous=True of both LoadCameras and"):
         encoder()(batch(previous=None))
-    with pytest.raises(DataError, match="previous_to_current has a camera whose matrix is singular"):
+    with pytest.raises(DataError, match="previous_to_current holds a matrix that is singular"):
         encoder()(batch(previous_to_current=[np.zeros((4, 4))] * 2))
     with pytest.raises(ConfigError, match=r"camera_encoder.encoder.type is 'LiftSplat'.*nearest: LiftSplatEncoder"):
         TemporalEncoder(GRID, encoder={"type": "LiftSplat"})

@@ -17,6 +17,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "synthetic"
 # Of the demo's recipes, but on a grid that holds all objects of the frame and tells close ones apart.
 GRID = {"x_range": (-51.2, 51.2), "y_range": (-51.2, 51.2), "cell": 0.8}
 LIDAR, CAMERA = {"use_lidar": True, "use_camera": False}, {"use_lidar": False, "use_camera": True}
+BOTH = {"use_lidar": True, "use_camera": True}
 
 
 def model_config(recipe: str) -> Config:
@@ -64,6 +65,28 @@ def test_camera_detector_finds_the_objects(real_frame_infos):
     result = count_found(model, batch, real_frame_infos, metres=2.0)
     print(f"\ncamera, 120 steps in {seconds:.0f} s: {result}")
     assert result.found >= 0.6 * result.total
+    assert result.predicted <= 100
+
+
+SWEEP, CAMERAS = {"type": "LoadSweeps", "sweeps": 0}, {"type": "LoadCameras", "size": (192, 512)}
+OTHERS = {
+    "lidar_voxel": ([SWEEP], LIDAR, 0.5),
+    "fusion": ([SWEEP, CAMERAS], BOTH, 0.5),
+    "camera_bevdepth": ([SWEEP, CAMERAS], BOTH, 2.0),
+    "camera_bevformer": ([CAMERAS], CAMERA, 2.0),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_detectors_find_the_objects(name, real_frame_infos):
+    if "voxel" in name:
+        pytest.importorskip("spconv")
+    steps, modality, metres = OTHERS[name]
+    pipeline = [*steps, {"type": "PackBEV"}]
+    model, batch, seconds = trained(f"{name}.py", real_frame_infos, pipeline, modality, steps=120)
+    result = count_found(model, batch, real_frame_infos, metres=metres)
+    print(f"\n{name}, 120 steps in {seconds:.0f} s: {result}")
+    assert result.found >= (0.8 if metres < 1 else 0.6) * result.total
     assert result.predicted <= 100
 
 
