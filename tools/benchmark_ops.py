@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bevkd.errors import run_tool
 
-FAMILIES = ("voxelize", "segments", "bev_pool", "foreground")
+FAMILIES = ("voxelize", "segments", "bev_pool", "foreground", "boxes")
 
 
 def parse_args() -> argparse.Namespace:

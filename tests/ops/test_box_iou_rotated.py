@@ -163,7 +163,7 @@ def test_far_huge_and_tiny_boxes():
 
 
 def test_threads_opcheck_and_compile():
-    a, b = random_boxes(200, 6), random_boxes(100, 7)
+    a, b = random_boxes(500, 6), random_boxes(300, 7)
     assert_same_on_any_threads(lambda: (box_iou_rotated(a, b), box_iou_rotated(a, a, aligned=True)))
     compiled = torch.compile(box_iou_rotated, fullgraph=True, backend="aot_eager")
     assert torch.equal(compiled(a, b, over_first=True), box_iou_rotated(a, b, over_first=True))
