@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from bevkd.detectors.layers import PointBatchNorm, conv_block
 from bevkd.detectors.lidar import LidarEncoder
 from bevkd.errors import ConfigError
-from bevkd.ops import Voxels, voxelize
+from bevkd.ops import Segments, Voxels, segment_max, segment_mean, voxelize
 from bevkd.structures import BEVGrid
 
 # x, y, z, intensity, time lag; then offsets to the pillar's mean point (3) and to its centre (2).
@@ -77,19 +78,14 @@ class PillarEncoder(LidarEncoder):
         """
         voxels = [self._voxelize(cloud) for cloud in points]
         cells = self.shape[0] * self.shape[1]
-        start = [
-            b * cells + v.coords[:, 1].long() * self.shape[1] + v.coords[:, 2].long() for b, v in enumerate(voxels)
-        ]
-        features, owner = self._point_features(
-            torch.cat([v.features for v in voxels]),
-            torch.cat([v.coords for v in voxels]),
-            torch.cat([v.num_points for v in voxels]).long(),
-        )
-        index = torch.cat(start)[owner]
-        pillars = self.norm(self.linear(features)).relu()
-        # After ReLU nothing is negative, so an empty canvas of zeros is neutral under the maximum.
-        canvas = pillars.new_zeros(len(points) * cells, pillars.shape[1])
-        canvas = canvas.scatter_reduce(0, index[:, None].expand_as(pillars), pillars, "amax")
+        cell = [b * cells + v.coords[:, 1].long() * self.shape[1] + v.coords[:, 2] for b, v in enumerate(voxels)]
+        coords, counts = (torch.cat([getattr(v, name) for v in voxels]) for name in ("coords", "num_points"))
+        real = torch.arange(self.max_points, device=counts.device) < counts[:, None]
+        rows = torch.cat([v.features for v in voxels])[real]
+        segments = self._segments(coords, counts)
+        features = self.norm(self.linear(self._point_features(rows, segments))).relu()
+        pillars = segment_max(features, segments)
+        canvas = pillars.new_zeros(len(points) * cells, pillars.shape[1]).index_copy(0, torch.cat(cell), pillars)
         return self.stem(canvas.view(len(points), *self.shape, -1).permute(0, 3, 1, 2))
 
     def _voxelize(self, cloud: Tensor) -> Voxels:
@@ -97,17 +93,21 @@ class PillarEncoder(LidarEncoder):
         limit = self.max_pillars[0 if self.training else 1]
         return voxelize(self.checked(cloud), size, self.point_range, self.max_points, limit)
 
-    def _point_features(self, features: Tensor, coords: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """Padded pillars [V, K, 5] to the features [P, 10] of their real points and the pillar [P] of each."""
+    def _segments(self, coords: Tensor, counts: Tensor) -> Segments:
+        """Pillars of ``counts`` points each, one after the other, as segments."""
         owner = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
-        real = torch.arange(self.max_points, device=counts.device) < counts[:, None]
-        flat = features[real]
-        mean = (features[..., :3] * real[..., None]).sum(1) / counts[:, None].clamp(min=1)
-        low = coords.new_tensor([self.point_range[0], self.point_range[1]], dtype=flat.dtype)
-        middle = (coords[:, [2, 1]].to(flat.dtype) + 0.5) * self.side + low
+        point = torch.arange(len(owner), device=counts.device)
+        none = counts.new_zeros((), dtype=torch.int64)
+        return Segments(coords, point.int(), F.pad(counts.cumsum(0), (1, 0)), owner.int(), none, none)
+
+    def _point_features(self, rows: Tensor, segments: Segments) -> Tensor:
+        """[P, 5] points to the features [P, 10] of PointPillars."""
+        owner = segments.voxel_of_point
+        low = rows.new_tensor(self.point_range[:2])
+        middle = (segments.coords[:, [2, 1]] + 0.5) * self.side + low
         parts = (
-            self.scaled(flat),
-            (flat[:, :3] - mean[owner]) / self.side,
-            (flat[:, :2] - middle[owner]) / self.side,
+            self.scaled(rows),
+            (rows[:, :3] - segment_mean(rows[:, :3], segments)[owner]) / self.side,
+            (rows[:, :2] - middle[owner]) / self.side,
         )
-        return torch.cat(parts, 1), owner
+        return torch.cat(parts, 1)
