@@ -78,6 +78,8 @@ TORCH_LIBRARY(bevkd, m) {
       "rotated_box_mask(Tensor boxes, Tensor valid, float[] low, float cell, int[] shape, bool gaussian,"
       " float min_overlap, int min_radius) -> (Tensor index, Tensor counts, Tensor gaussian)");
 
+  // boxes [B, M, 7 or more], valid [B, M] bool; low, high (x, y) metres of the map -> [B, M, 9, 2] normalised (x, y)
+  m.def("box_keypoints(Tensor boxes, Tensor valid, float[] low, float[] high) -> Tensor");
   // student [B, C, Y, X], teacher [B, D, Y, X] or none, points [B, P, 2] normalised (x, y), any strides
   // -> [B, P, C] and [B, P, D], or [0] without a teacher; float32, or float64 for float64 maps
   m.def("sample_keypoints(Tensor student, Tensor? teacher, Tensor points) -> (Tensor student_samples, Tensor teacher_samples)");

@@ -19,6 +19,7 @@ from bevkd.distill.foreground import check_boxes
 from bevkd.distill.heads import join_head
 from bevkd.distill.regions import Regions, level_grid, split_regions
 from bevkd.errors import ConfigError, nearest
+from bevkd.ops import masked_feature_loss
 from bevkd.structures.targets import Targets
 
 
@@ -60,16 +61,13 @@ def region_losses(
     Returns:
         Scalars ``foreground``, ``background`` and ``false_positive``. Repeating the batch changes none of them.
     """
-    dtype = _wide(student)
-    square = (student.to(dtype) - teacher.detach().to(dtype)).square()
-    everywhere = square.sum(1)
-    chosen = everywhere if channels is None else (square * channels[:, :, None, None]).sum(1)
-    parts = {
-        "foreground": regions.foreground * everywhere,
-        "background": regions.background * everywhere,
-        "false_positive": regions.false_positive * chosen,
+    parts = {"foreground": None, "background": None, "false_positive": channels}
+    return {
+        part: masked_feature_loss(
+            student, teacher, getattr(regions, part) * attention, normaliser=len(student), channel_weight=by_channel
+        )
+        for part, by_channel in parts.items()
     }
-    return {name: (attention * cells).sum() / len(student) for name, cells in parts.items()}
 
 
 def _wide(feature: Tensor) -> torch.dtype:
@@ -176,7 +174,7 @@ class DistillBEV(nn.Module):
 
     def forward(self, student: Mapping[str, Any], teacher: Mapping[str, Any], targets: Targets) -> dict[str, Tensor]:
         """Weighted losses ``<level>.foreground``, ``.background``, ``.false_positive`` and ``.spatial``."""
-        check_boxes(targets.boxes, targets.grid)
+        poison = check_boxes(targets.boxes, targets.grid)
         losses = {}
         for name in self.levels:
             mine, theirs = self.adapters[name](student[name]), teacher[name].detach()
@@ -187,7 +185,7 @@ class DistillBEV(nn.Module):
                     losses[f"{name}.{part}"] = self.weights[part] * loss
             if self.spatial:
                 losses[f"{name}.spatial"] = self.spatial * self._spatial(name, mine, theirs)
-        return losses
+        return {part: loss + poison for part, loss in losses.items()}
 
     def _spatial(self, name: str, mine: Tensor, theirs: Tensor) -> Tensor:
         means = [feature.mean(1, keepdim=True, dtype=_wide(feature)) for feature in (mine, theirs)]

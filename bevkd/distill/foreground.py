@@ -6,49 +6,63 @@ from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from bevkd.errors import ConfigError, DataError
-from bevkd.structures import BEVGrid, gaussian_radius, nine_keypoints
+from bevkd.ops import box_keypoints, rotated_box_mask, sample_keypoints
+from bevkd.structures import BEVGrid
 from bevkd.structures.sources import KeypointSource
 
 _MAX_YAW = 10.0  # radians; box coders leave a few turns, degrees leave far more
 
 
-def check_boxes(boxes: Sequence[Tensor], grid: BEVGrid) -> None:
-    """Refuse boxes that would turn a loss into NaN or into a silent zero. One host synchronisation.
+def check_boxes(boxes: Sequence[Tensor], grid: BEVGrid) -> Tensor | float:
+    """Refuse boxes that would turn a loss into a silent zero.
+
+    Boxes in CPU memory are looked at, and an unusable one is named. To look at those on a GPU the host would have to
+    wait for it, so there the answer is a scalar on the GPU: add it to the loss, and unusable boxes make the loss NaN,
+    over which a run stops and names the samples.
 
     Args:
         boxes: per sample [M_b, >=7] x, y, z, dx, dy, dz, yaw (metres, radians).
 
+    Returns:
+        0.0 for boxes in CPU memory, else :func:`box_poison`.
+
     Raises:
-        DataError: wrong shape, NaN or infinite numbers, sizes that are not positive, yaw in degrees, or most
-            centres further than a cell outside the grid.
+        DataError: wrong shape; in CPU memory also NaN or infinite numbers, sizes that are not positive, yaw in
+            degrees, or most centres further than a cell outside the grid.
     """
     for index, box in enumerate(boxes):
         if box.ndim != 2 or box.shape[1] < 7:
             raise DataError(f"boxes of sample {index} have shape {tuple(box.shape)}, expected [M, 7 or more]")
-    everything = torch.cat([box[:, :7].float() for box in boxes]) if boxes else torch.empty(0, 7)
-    if not len(everything):
-        return
+    if not any(len(box) for box in boxes):
+        return 0.0
+    poison = box_poison(boxes, grid)
+    if poison.device.type != "cpu":
+        return poison
+    if poison.isnan():
+        _raise_for_boxes(boxes, grid)
+    return 0.0
+
+
+def box_poison(boxes: Sequence[Tensor], grid: BEVGrid) -> Tensor:
+    """A scalar on the boxes' device: 0, or NaN where :func:`check_boxes` would refuse them by their numbers."""
+    everything = torch.cat([box[:, :7].float() for box in boxes])
     finite = torch.stack([box.isfinite().all() for box in boxes]).all()
-    sized = (everything[:, 3:6] > 0).all()
-    radians = (everything[:, 6].abs() <= _MAX_YAW).all()
+    sane = finite & (everything[:, 3:6] > 0).all() & (everything[:, 6].abs() <= _MAX_YAW).all()
+    return torch.where(sane & (_near(everything, grid).sum() * 2 >= len(everything)), 0.0, torch.nan)
+
+
+def _near(boxes: Tensor, grid: BEVGrid) -> Tensor:
+    """Which centres lie on the grid or within a cell of it."""
     rows, columns = grid.shape
-    cells = grid.to_cells(everything[:, :2])
-    inside = ((cells >= -1) & (cells <= cells.new_tensor([columns, rows]) + 1)).all(1).sum()
-    finite, sized, radians, inside = torch.stack([finite, sized, radians, inside]).tolist()
-    if not (finite and sized and radians):
-        _raise_for_box(boxes)
-    if inside * 2 < len(everything):
-        raise DataError(
-            f"{len(everything) - inside} of {len(everything)} box centres lie outside the BEV grid x {grid.x_range} "
-            f"y {grid.y_range} m, expected boxes of the grid's own frame and range"
-        )
+    column, row = grid.to_cells(boxes[:, :2].float()).unbind(1)
+    return (column >= -1) & (column <= columns + 1) & (row >= -1) & (row <= rows + 1)
 
 
-def _raise_for_box(boxes: Sequence[Tensor]) -> None:
+def _raise_for_boxes(boxes: Sequence[Tensor], grid: BEVGrid) -> None:
     for sample, box in enumerate(boxes):
         for row, numbers in enumerate(box.tolist()):
             where = f"box {row} of sample {sample}"
@@ -58,6 +72,11 @@ def _raise_for_box(boxes: Sequence[Tensor]) -> None:
                 raise DataError(f"{where} has size {numbers[3:6]} m, expected positive numbers")
             if abs(numbers[6]) > _MAX_YAW:
                 raise DataError(f"{where} has yaw {numbers[6]:g}, expected radians (this looks like degrees)")
+    total, outside = sum(len(box) for box in boxes), sum(int((~_near(box, grid)).sum()) for box in boxes)
+    raise DataError(
+        f"{outside} of {total} box centres lie outside the BEV grid x {grid.x_range} y {grid.y_range} m, expected "
+        "boxes of the grid's own frame and range"
+    )
 
 
 def check_maps(student: Tensor, teacher: Tensor, grid: BEVGrid, boxes: Sequence[Tensor], what: str) -> None:
@@ -86,77 +105,90 @@ def rank_mean(value: Tensor) -> Tensor:
 
 def count_boxes(boxes: Sequence[Tensor], device: torch.device) -> Tensor:
     """The number of boxes in the batch, averaged over ranks: a scalar."""
-    return rank_mean(torch.tensor(float(sum(len(box) for box in boxes)), device=device))
+    return rank_mean(torch.full((), float(sum(len(box) for box in boxes)), device=device))
 
 
-def sample_keypoints(
-    feature: Tensor | KeypointSource, boxes: Sequence[Tensor], grid: BEVGrid, legacy_axis_swap: bool = False
-) -> Tensor:
-    """Bilinear samples at the nine points of every box of the batch, in one grid_sample; zero outside the grid.
+def pad_boxes(boxes: Sequence[Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Lists of boxes as the ops take them. The counts are known on the host, so nothing waits for the device.
 
     Args:
-        feature: [B, C, Y, X] over ``grid``, sampled in float32 if of half precision, or what hands out its samples.
-        boxes: per sample [M_b, >=7], at least one box in the batch.
+        boxes: per sample [M_b, >=7], all on ``device`` or all in CPU memory.
+
+    Returns:
+        [B, M, 7] float32, zeros behind each sample's own, and [B, M] bool, which rows are boxes.
+    """
+    padded = pad_sequence([box[:, :7].float() for box in boxes], batch_first=True)
+    valid = pad_sequence([torch.ones(len(box), dtype=torch.bool, device=box.device) for box in boxes], batch_first=True)
+    return _sent(padded, device), _sent(valid, device)
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device; on its way to a GPU nobody waits for it."""
+    if tensor.device.type == "cpu" and torch.device(device).type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def sample_boxes(
+    student: Tensor,
+    teacher: Tensor | KeypointSource,
+    boxes: Sequence[Tensor],
+    grid: BEVGrid,
+    legacy_axis_swap: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Bilinear samples of two maps at the nine points of every box of the batch; zero outside the grid.
+
+    Args:
+        student: [B, C, Y, X] over ``grid``; half precision is sampled in float32.
+        teacher: [B, D, Y, X], which never receives a gradient, or what hands out its samples.
+        boxes: per sample [M_b, >=7].
         legacy_axis_swap: read the mirror cell, x and y exchanged after normalisation, as UniDistill's code does.
 
     Returns:
-        [sum of M_b, 9, C].
+        [sum of M_b, 9, C] and [sum of M_b, 9, D].
 
     Raises:
         ConfigError: the mirror cell of a source that knows the boxes' own keypoints alone.
     """
-    if isinstance(feature, KeypointSource):
-        if legacy_axis_swap:
-            raise ConfigError(
-                "legacy_axis_swap=True reads the teacher away from its boxes, and a cached foreground holds their own "
-                "keypoints only; expected False, or a CachedDenseTeacher or LiveTeacher"
-            )
-        return feature.at_keypoints(boxes)
-    if feature.dtype in (torch.half, torch.bfloat16):
-        feature = feature.float()
-    counts = [len(box) for box in boxes]
-    longest = max(counts)
-    where = grid.normalise(nine_keypoints(torch.cat([box[:, :7] for box in boxes]).to(feature)))
+    cached = isinstance(teacher, KeypointSource)
+    if cached and legacy_axis_swap:
+        raise ConfigError(
+            "legacy_axis_swap=True reads the teacher away from its boxes, and a cached foreground holds their own "
+            "keypoints only; expected False, or a CachedDenseTeacher or LiveTeacher"
+        )
+    points = box_keypoints(*pad_boxes(boxes, student.device), grid)
+    longest = points.shape[1]
     if legacy_axis_swap:
-        where = where.flip(-1)
-    # The counts are known on the host, so padding and its removal need no look at the device.
-    rows = torch.cat([torch.arange(n) + b * longest for b, n in enumerate(counts)]).to(feature.device)
-    padded = where.new_zeros(len(boxes) * longest, 9, 2).index_copy(0, rows, where)
-    samples = F.grid_sample(feature, padded.view(len(boxes), longest, 9, 2), padding_mode="zeros", align_corners=False)
-    return samples.permute(0, 2, 3, 1).reshape(-1, 9, feature.shape[1]).index_select(0, rows)
+        points = points.flip(-1)
+    starts = [b * longest for b in range(len(boxes))]
+    rows = torch.cat([torch.arange(s, s + len(box), device=points.device) for s, box in zip(starts, boxes)])
+    samples = sample_keypoints(student, None if cached else teacher, points.flatten(1, 2))
+    mine, theirs = (None if s is None else s.view(-1, 9, s.shape[2]).index_select(0, rows) for s in samples)
+    return mine, teacher.at_keypoints(boxes).detach() if cached else theirs
 
 
-@torch.no_grad()
-def gaussian_mask(boxes: Sequence[Tensor], grid: BEVGrid, min_overlap: float = 0.7, min_radius: int = 0) -> Tensor:
+def gaussian_mask(
+    boxes: Sequence[Tensor],
+    grid: BEVGrid,
+    min_overlap: float = 0.7,
+    min_radius: int = 0,
+    device: torch.device | None = None,
+) -> Tensor:
     """Weight of every cell: the maximum over boxes of CenterNet Gaussians of sigma (2r + 1) / 6, cut at r cells.
 
     A radius of 0 marks one cell. A box whose centre lies outside the grid draws nothing.
 
     Args:
-        boxes: per sample [M_b, >=7] (metres, radians).
-        min_overlap: see :func:`gaussian_radius`.
-        min_radius: the least radius in cells; the heat that CenterPoint learns from takes 0.1 and 2.
+        boxes: per sample [M_b, >=7] (metres, radians), on one device.
+        min_overlap: see :func:`bevkd.structures.gaussian_radius`.
+        min_radius: the least radius in cells.
+        device: of the mask; None for that of the boxes.
 
     Returns:
         [B, Y, X] float32 in [0, 1].
     """
-    return torch.stack([_one_mask(box[:, :7].float(), grid, min_overlap, min_radius) for box in boxes])
-
-
-def _one_mask(box: Tensor, grid: BEVGrid, min_overlap: float, min_radius: int) -> Tensor:
-    rows, columns = grid.shape
-    if not len(box):
-        return box.new_zeros(rows, columns)
-    radius = gaussian_radius(box[:, 3:5] / grid.cell, min_overlap).clamp(min=min_radius)[:, None]
-    centre = grid.to_cells(box[:, :2]).floor()
-    lines = []
-    for axis, size in ((1, rows), (0, columns)):
-        offset = torch.arange(size, device=box.device) - centre[:, axis : axis + 1]
-        line = torch.exp(-(offset**2) / (2 * ((2 * radius + 1) / 6) ** 2))
-        lines.append(line * (offset.abs() <= radius))
-    inside = grid.contains(box[:, :2])[:, None]
-    # No einsum, which would run in half precision under autocast.
-    return ((lines[0] * inside)[:, :, None] * lines[1][:, None]).amax(0)
+    padded, valid = pad_boxes(boxes, boxes[0].device if device is None else device)
+    return rotated_box_mask(padded, valid, grid, min_overlap, min_radius).gaussian
 
 
 def no_loss(student: Tensor) -> Tensor:

@@ -12,10 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bevkd.distill.foreground import gaussian_radius
 from bevkd.distill.heads import join_head
 from bevkd.errors import ConfigError
-from bevkd.structures import BEVGrid
+from bevkd.structures import BEVGrid, gaussian_radius
 
 _SIZES = (0.1, 50.0)  # metres; an untrained head's exp(dim) may be anything
 _MIN_OVERLAP = 0.1  # of the windows' radius, as in CenterPoint's training

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bevkd.distill.foreground import gaussian_mask
+from bevkd.distill.foreground import pad_boxes
 from bevkd.errors import ConfigError
+from bevkd.ops import rotated_box_mask
 from bevkd.structures import BEVGrid
 
 # Objects on the heat map that a centre head learns from: CenterPoint's overlap and least radius in cells.
@@ -44,11 +45,12 @@ def split_regions(
         teacher_heat: [B, Y, X] probability of the teacher's likeliest class; None leaves no false positives.
         threshold: a false positive has a teacher heat above it, and a heat drawn from the ground truth below it.
     """
-    inside, scale = _boxes_over_cells(boxes, grid)
+    padded, valid = pad_boxes(boxes, boxes[0].device if teacher_heat is None else teacher_heat.device)
+    mask = rotated_box_mask(padded, valid, grid, _MIN_OVERLAP, _MIN_RADIUS)
+    inside, scale = mask.foreground, mask.spread(grid.cell / padded[..., 3:5].prod(-1).clamp(min=1e-12).sqrt())
     false_positive = torch.zeros_like(inside)
     if teacher_heat is not None:
-        drawn = gaussian_mask(boxes, grid, _MIN_OVERLAP, _MIN_RADIUS)
-        false_positive = ~inside & (teacher_heat > threshold) & (drawn < threshold)
+        false_positive = ~inside & (teacher_heat > threshold) & (mask.gaussian < threshold)
     background = ~(inside | false_positive)
     rest = background / background.sum((1, 2), keepdim=True).clamp(min=1)
     least = rest.amax((1, 2), keepdim=True)
@@ -72,22 +74,3 @@ def level_grid(grid: BEVGrid, shape: Sequence[int], what: str) -> BEVGrid:
             f"{what} has {rows} x {columns} cells (Y, X) on x {grid.x_range} y {grid.y_range} m, expected square cells"
         )
     return BEVGrid(grid.x_range, grid.y_range, (x1 - x0) / columns)
-
-
-def _boxes_over_cells(boxes: Sequence[Tensor], grid: BEVGrid) -> tuple[Tensor, Tensor]:
-    """Which cell centres lie in a box, and sqrt(cell area / box area) of the first box there, both [B, Y, X]."""
-    inside, scale = [], []
-    for box in boxes:
-        x, y, _, dx, dy, _, yaw = box[:, :7, None].float().unbind(1)  # [M, 1] each
-        centres = grid.centres(box.device)
-        along, across = centres[0].flatten() - x, centres[1].flatten() - y
-        cos, sin = yaw.cos(), yaw.sin()
-        u, v = along * cos + across * sin, across * cos - along * sin
-        hit = (u.abs() <= dx / 2) & (v.abs() <= dy / 2)
-        # A row that always hits stands for "no box", so that a sample without boxes needs no case of its own.
-        hit = torch.cat([hit, hit.new_ones(1, hit.shape[1])])
-        sizes = torch.cat([grid.cell / (dx * dy).sqrt(), dx.new_zeros(1, 1)])
-        first = hit.int().argmax(0)
-        inside.append((first < len(box)).view(grid.shape))
-        scale.append(sizes[first, 0].view(grid.shape))
-    return torch.stack(inside), torch.stack(scale)

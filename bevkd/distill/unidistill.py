@@ -8,6 +8,7 @@ megvii-research/CVPR2023-UniDistill.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -22,10 +23,11 @@ from bevkd.distill.foreground import (
     gaussian_mask,
     no_loss,
     rank_mean,
-    sample_keypoints,
+    sample_boxes,
 )
 from bevkd.distill.heads import Head, join_head
 from bevkd.errors import ConfigError
+from bevkd.ops import masked_feature_loss
 from bevkd.structures import BEVGrid
 from bevkd.structures.sources import HeadSource, KeypointSource
 from bevkd.structures.targets import Targets
@@ -56,9 +58,9 @@ def feature_loss(
         DataError: unusable boxes, see :func:`bevkd.distill.foreground.check_boxes`.
         ConfigError: maps off the grid or with different channels.
     """
-    check_boxes(boxes, grid)
+    poison = check_boxes(boxes, grid)
     check_maps(student, teacher, grid, boxes, "feature")
-    return _feature(student, teacher, boxes, grid, legacy_axis_swap)
+    return _feature(student, teacher, boxes, grid, legacy_axis_swap) + poison
 
 
 def relation_loss(
@@ -69,9 +71,9 @@ def relation_loss(
     Works on what the BEV encoders return. Blind to a rotation or a positive scale of the channels. Arguments, result
     and errors as for :func:`feature_loss`.
     """
-    check_boxes(boxes, grid)
+    poison = check_boxes(boxes, grid)
     check_maps(student, teacher, grid, boxes, "relation")
-    return _relation(student, teacher, boxes, grid, legacy_axis_swap)
+    return _relation(student, teacher, boxes, grid, legacy_axis_swap) + poison
 
 
 def response_loss(student_head: Head, teacher_head: Head, boxes: Sequence[Tensor], grid: BEVGrid) -> Tensor:
@@ -93,8 +95,8 @@ def response_loss(student_head: Head, teacher_head: Head, boxes: Sequence[Tensor
     Raises:
         DataError: unusable boxes. ConfigError: unequal tasks, keys, channels, or maps off the grid.
     """
-    check_boxes(boxes, grid)
-    return _response(student_head, teacher_head, boxes, grid)
+    poison = check_boxes(boxes, grid)
+    return _response(student_head, teacher_head, boxes, grid) + poison
 
 
 def _feature(
@@ -103,8 +105,7 @@ def _feature(
     count = count_boxes(boxes, student.device)
     if not any(len(box) for box in boxes):
         return no_loss(student)
-    mine = sample_keypoints(student, boxes, grid, swap)
-    theirs = sample_keypoints(teacher, boxes, grid, swap).detach()
+    mine, theirs = sample_boxes(student, teacher, boxes, grid, swap)
     return (mine - theirs).abs().mean((1, 2)).sum() / (count + _EPS)
 
 
@@ -114,14 +115,13 @@ def _relation(
     count = count_boxes(boxes, student.device)
     if not any(len(box) for box in boxes):
         return no_loss(student)
-    mine = _cosines(sample_keypoints(student, boxes, grid, swap))
-    theirs = _cosines(sample_keypoints(teacher, boxes, grid, swap).detach())
+    mine, theirs = map(_cosines, sample_boxes(student, teacher, boxes, grid, swap))
     return (mine - theirs).abs().mean((1, 2)).sum() / (count + _EPS)
 
 
 def _response(student_head: Head, teacher_head: Head | HeadSource, boxes: Sequence[Tensor], grid: BEVGrid) -> Tensor:
     mine = join_head(student_head, "student")
-    mask = gaussian_mask([box.to(mine[0].device) for box in boxes], grid)
+    mask = gaussian_mask(boxes, grid, device=mine[0].device)
     if isinstance(teacher_head, HeadSource):
         teacher_head = teacher_head.inside(mask)
     theirs = join_head(teacher_head, "teacher")
@@ -132,21 +132,23 @@ def _response(student_head: Head, teacher_head: Head | HeadSource, boxes: Sequen
     weight = rank_mean(mask.sum()) + _EPS
     if not any(len(box) for box in boxes):
         return no_loss(mine[0]) + no_loss(mine[1])
-    heat = (_heat(mine[0]) - _heat(theirs[0].detach() / _TEACHER_TEMPERATURE)).abs()
-    regression = (mine[1] - theirs[1].detach()).abs().mean(1)
-    return (mask * heat).sum() / weight + (mask * regression).sum() / weight
+    heat = masked_feature_loss(_heat(mine[0]), _heat(theirs[0].detach() / _TEACHER_TEMPERATURE), mask, power=1)
+    regression = masked_feature_loss(mine[1], theirs[1], mask, power=1, normaliser=mine[1].shape[1])
+    return (heat + regression) / weight
 
 
 def _cosines(points: Tensor) -> Tensor:
     """[N, 9, C] to [N, 9, 9]."""
     unit = points / (torch.linalg.vector_norm(points, dim=2, keepdim=True) + _EPS)
-    with torch.autocast(points.device.type, enabled=False):  # which would multiply in half precision
+    kind = points.device.type
+    autocast = torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+    with autocast:  # which would multiply in half precision
         return unit @ unit.transpose(1, 2)
 
 
 def _heat(logits: Tensor) -> Tensor:
-    """[B, classes, Y, X] logits to [B, Y, X] probability of the likeliest class."""
-    return logits.sigmoid().clamp(_EPS, 1 - _EPS).amax(1)
+    """[B, classes, Y, X] logits to [B, 1, Y, X] probability of the likeliest class."""
+    return logits.amax(1, keepdim=True).sigmoid().clamp(_EPS, 1 - _EPS)
 
 
 @MODELS.register_module()
@@ -204,7 +206,7 @@ class UniDistill(nn.Module):
     def forward(self, student: Mapping[str, Any], teacher: Mapping[str, Any], targets: Targets) -> dict[str, Tensor]:
         """Weighted losses by part: ``feature``, ``relation``, ``response``, without those of weight 0."""
         boxes, grid = targets.boxes, targets.grid
-        check_boxes(boxes, grid)
+        poison = check_boxes(boxes, grid)
         losses = {}
         for part, tap, loss in (("feature", "low", _feature), ("relation", "high", _relation)):
             if self.weights[part]:
@@ -213,4 +215,4 @@ class UniDistill(nn.Module):
                 losses[part] = self.weights[part] * loss(mine, teacher[tap], boxes, grid, self.legacy_axis_swap)
         if self.weights["response"]:
             losses["response"] = self.weights["response"] * _response(student["head"], teacher["head"], boxes, grid)
-        return losses
+        return {part: loss + poison for part, loss in losses.items()}

@@ -31,6 +31,7 @@ _MODULE_OF = {
     "points_in_boxes_part": "points_in_boxes",
     "rotated_box_mask": "rotated_box_mask",
     "BoxMask": "rotated_box_mask",
+    "box_keypoints": "box_keypoints",
     "sample_keypoints": "sample_keypoints",
     "masked_feature_loss": "masked_feature_loss",
 }

@@ -76,14 +76,7 @@ def rotated_box_mask(
         DataError: boxes in CPU memory with a valid row that is not finite or has a size <= 0. On a GPU asking would
             make the host wait, so there ``counts`` is -1 for such a row and it holds no cell.
     """
-    library.require_tensor("boxes", boxes, "[B, M, 7 or more]", 3, (torch.float32, torch.float64))
-    if boxes.shape[2] < 7:
-        raise ConfigError(f"boxes have shape {tuple(boxes.shape)}, expected [B, M, 7 or more]")
-    library.require_tensor("valid", valid, "[B, M]", 2, (torch.bool,))
-    if valid.shape != boxes.shape[:2] or valid.device != boxes.device:
-        raise ConfigError(
-            f"valid is {tuple(valid.shape)} on {valid.device}, expected {tuple(boxes.shape[:2])} on {boxes.device}"
-        )
+    require_padded_boxes(boxes, valid)
     draw = min_overlap is not None
     if draw and not (0 < min_overlap < 1 and min_radius >= 0):
         raise ConfigError(
@@ -97,6 +90,18 @@ def rotated_box_mask(
     if boxes.device.type == "cpu" and not torch.compiler.is_compiling():
         _require_usable(boxes, counts)
     return BoxMask(index, counts, gaussian if draw else None)
+
+
+def require_padded_boxes(boxes: Tensor, valid: Tensor) -> None:
+    """Raise ConfigError unless the tensors are [B, M, >=7] float and [B, M] bool on one device with kernels."""
+    library.require_tensor("boxes", boxes, "[B, M, 7 or more]", 3, (torch.float32, torch.float64))
+    if boxes.shape[2] < 7:
+        raise ConfigError(f"boxes have shape {tuple(boxes.shape)}, expected [B, M, 7 or more]")
+    library.require_tensor("valid", valid, "[B, M]", 2, (torch.bool,))
+    if valid.shape != boxes.shape[:2] or valid.device != boxes.device:
+        raise ConfigError(
+            f"valid is {tuple(valid.shape)} on {valid.device}, expected {tuple(boxes.shape[:2])} on {boxes.device}"
+        )
 
 
 def _require_usable(boxes: Tensor, counts: Tensor) -> None:

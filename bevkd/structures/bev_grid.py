@@ -64,13 +64,14 @@ class BEVGrid:
 
     def to_cells(self, xy: Tensor) -> Tensor:
         """Metres [..., 2] (x, y) to continuous (column, row) counted from the outer corner [..., 2]."""
-        return (xy - xy.new_tensor([self.x_range[0], self.y_range[0]])) / self.cell
+        # Numbers, not a tensor of them: that would be copied to a GPU while the host waits.
+        x, y = xy[..., 0] - self.x_range[0], xy[..., 1] - self.y_range[0]
+        return torch.stack((x, y), -1) / self.cell
 
     def normalise(self, xy: Tensor) -> Tensor:
         """Metres [..., 2] (x, y) to [-1, 1] at the outer edges, as ``grid_sample(align_corners=False)`` wants them."""
-        low = xy.new_tensor([self.x_range[0], self.y_range[0]])
-        span = xy.new_tensor([self.x_range[1], self.y_range[1]]) - low
-        return 2 * (xy - low) / span - 1
+        parts = zip(xy.unbind(-1), (self.x_range, self.y_range), strict=True)
+        return torch.stack([2 * (values - low) / (high - low) - 1 for values, (low, high) in parts], -1)
 
     def contains(self, xy: Tensor) -> Tensor:
         """Which points [..., 2] (x, y) lie inside, upper bound exclusive: bool [...]."""

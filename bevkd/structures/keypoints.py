@@ -8,8 +8,6 @@ from torch import Tensor
 
 from bevkd.structures.bev_grid import BEVGrid
 
-# Corner signs counter-clockwise from front-left, in units of half sizes along (dx, dy).
-_CORNERS = ((1.0, 1.0), (-1.0, 1.0), (-1.0, -1.0), (1.0, -1.0))
 # The keypoints of a mirrored box by number of what they were: front stays front, left and right change sides.
 MIRRORED_KEYPOINTS = (3, 2, 1, 0, 4, 7, 6, 5, 8)
 
@@ -23,11 +21,10 @@ def box_corners_bev(boxes: Tensor) -> Tensor:
     Returns:
         [M, 4, 2] (x, y) in metres. A box at the origin with dx 4, dy 2 and yaw 0 starts at (2, 1).
     """
-    half = boxes[:, None, 3:5] / 2 * boxes.new_tensor(_CORNERS)
+    dx, dy = boxes[:, 3] / 2, boxes[:, 4] / 2
+    along, across = torch.stack((dx, -dx, -dx, dx), 1), torch.stack((dy, dy, -dy, -dy), 1)
     cos, sin = boxes[:, 6].cos()[:, None], boxes[:, 6].sin()[:, None]
-    x = half[..., 0] * cos - half[..., 1] * sin
-    y = half[..., 0] * sin + half[..., 1] * cos
-    return torch.stack((x, y), -1) + boxes[:, None, :2]
+    return torch.stack((along * cos - across * sin, along * sin + across * cos), -1) + boxes[:, None, :2]
 
 
 def nine_keypoints(boxes: Tensor) -> Tensor:

@@ -5,9 +5,9 @@ import pytest
 import torch
 from method_scenes import WIDE, random_boxes, slow_mask, slow_radius
 
-from bevkd.distill.foreground import check_boxes, gaussian_mask, gaussian_radius, rank_mean, sample_keypoints
+from bevkd.distill.foreground import box_poison, check_boxes, gaussian_mask, rank_mean, sample_boxes
 from bevkd.errors import DataError
-from bevkd.structures import BEVGrid, nine_keypoints, sample_bev
+from bevkd.structures import BEVGrid, gaussian_radius, nine_keypoints, sample_bev
 
 CARD = BEVGrid((-54, 54), (-54, 54), 0.6)
 
@@ -59,17 +59,18 @@ def test_mask_is_cut_at_the_border_and_skips_centres_outside():
 
 
 def test_samples_of_a_ragged_batch_agree_with_one_map_at_a_time():
-    feature = torch.randn(3, 5, *WIDE.shape)
+    mine, theirs = torch.randn(3, 5, *WIDE.shape), torch.randn(3, 2, *WIDE.shape)
     samples = [random_boxes(4, WIDE, 3), torch.zeros(0, 7), random_boxes(7, WIDE, 4)]
-    expected = torch.cat([sample_bev(f, nine_keypoints(b), WIDE) for f, b in zip(feature, samples)])
-    torch.testing.assert_close(sample_keypoints(feature, samples, WIDE), expected)
+    for feature, found in zip((mine, theirs), sample_boxes(mine, theirs, samples, WIDE)):
+        expected = torch.cat([sample_bev(f, nine_keypoints(b), WIDE) for f, b in zip(feature, samples)])
+        torch.testing.assert_close(found, expected)
 
 
 def test_half_precision_maps_are_sampled_at_exact_positions():
     feature = torch.randn(1, 4, *CARD.shape).bfloat16()
     cars = [random_boxes(5, CARD)]
-    expected = sample_keypoints(feature.float(), cars, CARD)
-    torch.testing.assert_close(sample_keypoints(feature, cars, CARD), expected)
+    expected = sample_boxes(feature.float(), feature.float(), cars, CARD)
+    torch.testing.assert_close(sample_boxes(feature, feature, cars, CARD), expected)
 
 
 @pytest.mark.parametrize(
@@ -85,11 +86,18 @@ def test_half_precision_maps_are_sampled_at_exact_positions():
 )
 def test_unusable_boxes_are_named(boxes, grid, change, found):
     pair = [boxes[1], boxes[0]]
-    check_boxes(pair, grid)
+    assert check_boxes(pair, grid) == box_poison(pair, grid) == 0
     column, value = change
     pair[1][1, column] = value
     with pytest.raises(DataError, match=found):
         check_boxes(pair, grid)
+    assert box_poison(pair, grid).isnan()
+
+
+def test_boxes_on_a_device_are_not_looked_at(boxes, grid):
+    poison = check_boxes([box.to("meta") for box in boxes], grid)
+    assert (poison.device.type, poison.shape) == ("meta", ())
+    assert check_boxes([torch.zeros(0, 9, device="meta")], grid) == 0
 
 
 def test_a_padding_row_is_refused(boxes, grid):
@@ -102,7 +110,9 @@ def test_boxes_of_another_frame_and_wrong_shapes_are_refused(boxes, grid):
     far = boxes[0] + torch.tensor([100.0, 0, 0, 0, 0, 0, 0, 0, 0])
     with pytest.raises(DataError, match="2 of 3 box centres lie outside the BEV grid"):
         check_boxes([far, boxes[1]], grid)
+    assert box_poison([far, boxes[1]], grid).isnan()
     check_boxes([far[:1], *boxes], grid)  # a straggler is no sign of a wrong frame
+    assert box_poison([far[:1], *boxes], grid) == 0
     with pytest.raises(DataError, match=r"boxes of sample 1 have shape \(4, 5\)"):
         check_boxes([boxes[0], torch.ones(4, 5)], grid)
     check_boxes([], grid)

@@ -14,7 +14,7 @@ from bevkd.ops import library, reference
 ROOT = Path(__file__).resolve().parents[2]
 OPS = (
     *("voxelize", "bev_pool", "box_iou_rotated", "nms", "points_in_boxes"),
-    *("rotated_box_mask", "sample_keypoints", "masked_feature_loss"),
+    *("rotated_box_mask", "box_keypoints", "sample_keypoints", "masked_feature_loss"),
 )
 
 
