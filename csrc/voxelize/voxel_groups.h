@@ -29,7 +29,9 @@ struct VoxelGroups {
   int64_t blocks() const { return static_cast<int64_t>(voxels_before.size()) - 1; }
   int64_t voxels() const { return voxels_before.back(); }
 
-  // Rows of the points in `block` that are the first of their voxel, at most `most` of them. `first` holds kBlock.
+  static std::vector<uint32_t> block_list() { return std::vector<uint32_t>(kBlock); }
+  // Rows of the points in `block` that are the first of their voxel, at most `most` of them. `first` holds kBlock;
+  // block_list() makes one.
   int64_t first_points(int64_t block, int64_t most, uint32_t* first) const;
 };
 

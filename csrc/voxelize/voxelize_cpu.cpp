@@ -51,8 +51,7 @@ void write_block(const VoxelGroups& groups, const VoxelGrid& grid, const Rows& r
 template <typename Rows>
 void write_voxels(const VoxelGroups& groups, const VoxelGrid& grid, const Rows& rows, int64_t voxels, float* features,
                   int32_t* coords, int32_t* num_points) {
-  const auto list = [] { return std::vector<uint32_t>(VoxelGroups::kBlock); };
-  share(groups.blocks(), list, [&](std::vector<uint32_t>& first, int64_t block) {
+  share(groups.blocks(), VoxelGroups::block_list, [&](std::vector<uint32_t>& first, int64_t block) {
     const int64_t begin = groups.voxels_before[block];
     const int64_t count = groups.first_points(block, voxels - begin, first.data());
     if (count <= 0) return;

@@ -1,7 +1,6 @@
 // Voxelization that keeps every point: its cell, or segments of points by voxel.
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <torch/library.h>
 
@@ -27,9 +26,11 @@ at::Tensor voxelize_dynamic(const at::Tensor& points_in, at::ArrayRef<double> si
   at::Tensor coords = at::empty({count, 3}, points.options().dtype(at::kInt));
   const float* const in = points.const_data_ptr<float>();
   int32_t* const out = coords.mutable_data_ptr<int32_t>();
-  at::parallel_for(0, count, 32 * CellBlock::kSize, [&](int64_t begin, int64_t end) {
-    CellBlock block;
-    for (; begin < end; begin += CellBlock::kSize) {
+  constexpr int64_t kJob = 32 * CellBlock::kSize;
+  const auto make_block = [] { return CellBlock(); };
+  share((count + kJob - 1) / kJob, make_block, [&](CellBlock& block, int64_t job) {
+    const int64_t end = std::min(count, (job + 1) * kJob);
+    for (int64_t begin = job * kJob; begin < end; begin += CellBlock::kSize) {
       const int64_t size = std::min(CellBlock::kSize, end - begin);
       cells_of_block(in + begin * width, width, size, grid, block);
       int32_t* zyx = out + 3 * begin;
@@ -41,13 +42,14 @@ at::Tensor voxelize_dynamic(const at::Tensor& points_in, at::ArrayRef<double> si
   return coords;
 }
 
-// Where the members of each block's voxels begin.
-std::vector<int64_t> members_before(const VoxelGroups& groups, int64_t voxels) {
+// Where the members of each block's voxels begin; and no point has an owner yet.
+std::vector<int64_t> members_before(const VoxelGroups& groups, int64_t voxels, int32_t* owner) {
   std::vector<int64_t> before(groups.blocks() + 1, 0);
-  const auto list = [] { return std::vector<uint32_t>(VoxelGroups::kBlock); };
-  share(groups.blocks(), list, [&](std::vector<uint32_t>& first, int64_t block) {
+  share(groups.blocks(), VoxelGroups::block_list, [&](std::vector<uint32_t>& first, int64_t block) {
     const int64_t count = groups.first_points(block, voxels - groups.voxels_before[block], first.data());
     for (int64_t v = 0; v < count; ++v) before[block + 1] += groups.members[first[v]].count;
+    const int64_t begin = block * VoxelGroups::kBlock, end = std::min(groups.points, begin + VoxelGroups::kBlock);
+    std::fill(owner + begin, owner + end, kOutside);
   });
   for (size_t block = 1; block < before.size(); ++block) before[block] += before[block - 1];
   return before;
@@ -65,16 +67,16 @@ Segments voxelize_segments(const at::Tensor& points_in, at::ArrayRef<double> siz
                                            at::MemoryFormat::Contiguous);
   const VoxelGroups groups = group_points(in, width, points.size(0), grid, scratch.mutable_data_ptr());
   const int64_t voxels = std::min(groups.voxels(), max_voxels);
-  const std::vector<int64_t> before = members_before(groups, voxels);
+  at::Tensor voxel_of_point = at::empty({points.size(0)}, ints);
+  int32_t* const owner = voxel_of_point.mutable_data_ptr<int32_t>();
+  const std::vector<int64_t> before = members_before(groups, voxels, owner);
 
   at::Tensor coords = at::empty({voxels, 3}, ints), point = at::empty({before.back()}, ints);
-  at::Tensor offsets = at::empty({voxels + 1}, longs), voxel_of_point = at::full({points.size(0)}, -1, ints);
+  at::Tensor offsets = at::empty({voxels + 1}, longs);
   int32_t* const zyx = coords.mutable_data_ptr<int32_t>();
   int32_t* const order = point.mutable_data_ptr<int32_t>();
-  int32_t* const owner = voxel_of_point.mutable_data_ptr<int32_t>();
   int64_t* const offset = offsets.mutable_data_ptr<int64_t>();
-  const auto list = [] { return std::vector<uint32_t>(VoxelGroups::kBlock); };
-  share(groups.blocks(), list, [&](std::vector<uint32_t>& first, int64_t block) {
+  share(groups.blocks(), VoxelGroups::block_list, [&](std::vector<uint32_t>& first, int64_t block) {
     int64_t v = groups.voxels_before[block], at = before[block];
     const int64_t count = groups.first_points(block, voxels - v, first.data());
     for (int64_t i = 0; i < count; ++i, ++v) {

@@ -1,5 +1,8 @@
 """How voxelizers are called: bad input, a workspace, torch's own checks, compilation."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from op_checks import assert_opcheck
@@ -153,6 +156,19 @@ def test_opcheck_into(name, device):
 
 def test_opcheck_dynamic(device):
     assert_opcheck(torch.ops.bevkd.voxelize_dynamic, torch.randn(40, 4, device=device), list(SIZE), list(RANGE))
+
+
+def test_a_forked_process_voxelizes_too():
+    """As a data worker does, whose parent has used threads for the same op."""
+    code = (
+        "import os, torch; from bevkd.ops import voxelize_mean\n"
+        "cloud, grid = torch.randn(100_000, 4), ((0.1,) * 3, (-3.2,) * 3 + (3.2,) * 3)\n"
+        "torch.set_num_threads(3); before = voxelize_mean(cloud, *grid); child = os.fork()\n"
+        "same = all(torch.equal(a, b) for a, b in zip(before, voxelize_mean(cloud, *grid)))\n"
+        "os._exit(not same) if child == 0 else print(same, os.waitpid(child, 0)[1])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert run.stdout == "True 0\n", run.stderr
 
 
 WORKSPACE = VoxelWorkspace()
