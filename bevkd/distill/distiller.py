@@ -186,9 +186,13 @@ class Distiller(BaseModel):
         other = getattr(getattr(self.teacher, "model", None), "data_preprocessor", None)
         for key in ("mean", "std"):
             mine, theirs = getattr(self.data_preprocessor, key, None), getattr(other, key, None)
-            if mine is not None and theirs is not None and not torch.equal(mine.cpu(), theirs.cpu()):
-                found = f"{mine.flatten().tolist()} for the student, {theirs.flatten().tolist()} for the teacher"
-                raise ConfigError(f"image {key} is {found}, expected the same: one preprocessor serves both")
+            if theirs is None or (mine is not None and torch.equal(mine.cpu(), theirs.cpu())):
+                continue
+            found = "none" if mine is None else mine.flatten().tolist()
+            raise ConfigError(
+                f"image {key} is {found} for the student, {theirs.flatten().tolist()} for the teacher, expected the same: "
+                "one preprocessor serves both (a student without images takes the distiller's data_preprocessor)"
+            )
 
     def _require_same_classes(self) -> None:
         """Methods compare heads channel by channel, so their classes must stand in one order."""

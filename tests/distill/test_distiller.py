@@ -161,9 +161,13 @@ def test_other_image_statistics_are_refused(detector):
         model.data_preprocessor.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         return model
 
-    model = Distiller(preprocessed(0, [0.0, 0, 0]), LiveTeacher(preprocessed(1, [1.0, 0, 0])), {"u": UniDistill()})
+    teacher = LiveTeacher(preprocessed(1, [1.0, 0, 0]))
     with pytest.raises(ConfigError, match=r"image mean is \[0.0, 0.0, 0.0\] for the student, \[1.0"):
-        model.init_weights()
+        Distiller(preprocessed(0, [0.0, 0, 0]), teacher, {"u": UniDistill()}).init_weights()
+    with pytest.raises(ConfigError, match=r"image mean is none for the student, \[1.0"):
+        Distiller(detector(0), teacher, {"u": UniDistill()}).init_weights()
+    given = preprocessed(2, [1.0, 0, 0]).data_preprocessor
+    Distiller(detector(0), teacher, {"u": UniDistill()}, data_preprocessor=given).init_weights()
 
 
 def test_two_dimensional_models_get_the_data_samples(detector, batch):
