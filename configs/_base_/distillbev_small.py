@@ -1,0 +1,16 @@
+# DistillBEV's levels where teacher and student have the encoder of bev_small.py: two stages and what leaves the neck.
+# The stage at full resolution is left out, as in the paper. Weights are the class's own, those of the BEVDepth scripts.
+taps = dict(
+    stage1="bev_encoder.backbone.blocks.1",
+    stage2="bev_encoder.backbone.blocks.2",
+    high="bev_encoder",
+    head="head",
+)
+distillbev = dict(
+    type="DistillBEV",
+    levels=dict(
+        stage1=dict(channels=(64, 64), layers=3),
+        stage2=dict(channels=(128, 128), layers=3),
+        high=dict(channels=(96, 96), false_positive=True),
+    ),
+)

@@ -1,0 +1,26 @@
+# DistillBEV (Wang et al., ICCV 2023) from LiDAR to BEVDepth, small.
+# Train configs/synthetic/lidar_teacher.py first; it is the teacher.
+_base_ = ["../synthetic/camera_student.py", "../_base_/distillbev_small.py"]
+
+model = dict(
+    _delete_=True,
+    type="Distiller",
+    student="configs/synthetic/camera_bevdepth.py",
+    taps={{_base_.taps}},
+    teacher=dict(
+        type="LiveTeacher",
+        config="configs/synthetic/lidar_teacher.py",
+        checkpoint="work_dirs/lidar_teacher/epoch_3.pth",
+        taps={{_base_.taps}},
+    ),
+    methods=dict(distillbev={{_base_.distillbev}}),
+    init_from_teacher={"head.task_heads": "head.task_heads"},
+)
+
+train_pipeline = [
+    dict(type="LoadSweeps", sweeps=0),
+    dict(type="LoadCameras", size={{_base_.image_size}}),
+    {{_base_.augment}},
+    dict(type="PackBEV"),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline, modality=dict(use_lidar=True, use_camera=True)))

@@ -1,0 +1,34 @@
+# UniDistill from camera to LiDAR, small. Weights of Zhou et al. (CVPR 2023); one convolution
+# after each student map, as the teacher is the weaker model. Train configs/synthetic/camera_student.py first.
+_base_ = "../synthetic/lidar_teacher.py"
+
+model = dict(
+    _delete_=True,
+    type="Distiller",
+    student={{_base_.model}},
+    data_preprocessor=dict(  # the teacher's images; the student has none
+        type="Det3DDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
+    ),
+    teacher=dict(
+        type="LiveTeacher",
+        config="configs/synthetic/camera_student.py",
+        checkpoint="work_dirs/camera_student/epoch_3.pth",
+    ),
+    methods=dict(
+        unidistill=dict(
+            type="UniDistill",
+            feature=10.0,
+            relation=5.0,
+            response=1.0,
+            adapters=dict(low=(64, 64), high=(96, 96)),
+        ),
+    ),
+)
+
+train_pipeline = [
+    dict(type="LoadSweeps", sweeps=0),
+    dict(type="LoadCameras", size=(128, 352)),
+    {{_base_.augment}},
+    dict(type="PackBEV"),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline, modality=dict(use_lidar=True, use_camera=True)))

@@ -1,0 +1,19 @@
+# UniDistill from LiDAR and camera to camera, small. Weights of Zhou et al. (CVPR 2023).
+# Train configs/synthetic/fusion.py first; it is the teacher.
+_base_ = "../synthetic/camera_student.py"
+
+model = dict(
+    _delete_=True,
+    type="Distiller",
+    student={{_base_.model}},
+    teacher=dict(type="LiveTeacher", config="configs/synthetic/fusion.py", checkpoint="work_dirs/fusion/epoch_3.pth"),
+    methods=dict(unidistill=dict(type="UniDistill", feature=10.0, relation=5.0, response=10.0)),
+)
+
+train_pipeline = [
+    dict(type="LoadSweeps", sweeps=0),
+    dict(type="LoadCameras", size={{_base_.image_size}}),
+    {{_base_.augment}},
+    dict(type="PackBEV"),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline, modality=dict(use_lidar=True, use_camera=True)))
