@@ -190,8 +190,8 @@ class Distiller(BaseModel):
                 continue
             found = "none" if mine is None else mine.flatten().tolist()
             raise ConfigError(
-                f"image {key} is {found} for the student, {theirs.flatten().tolist()} for the teacher, expected the same: "
-                "one preprocessor serves both (a student without images takes the distiller's data_preprocessor)"
+                f"image {key} is {found} for the student, {theirs.flatten().tolist()} for the teacher, expected the "
+                "same: one preprocessor serves both (a student without images takes the distiller's data_preprocessor)"
             )
 
     def _require_same_classes(self) -> None:
