@@ -118,6 +118,7 @@ def run(batch, folder, until, resume=False):
         resume=resume,
         experiment_name=f"schedule_{until}",
         log_level="ERROR",
+        default_scope="mmdet3d",
         cfg=Config(),
     ).train()
     return seen
