@@ -19,7 +19,9 @@ from typing import Any
 import torch
 
 OURS = "bevkd"
-_WARM_UP = 3
+_WARM_UP = 2
+# A candidate that has taken this long rests after its third sample: the slowest peer must not cost half an hour.
+_SECONDS, _LEAST_SAMPLES = 6.0, 3
 
 
 @dataclass
@@ -132,6 +134,21 @@ def measure(row: Row, count: int, repeats: int, rate: float, device: torch.devic
         if right and right[0].name == OURS:
             result.peak_mb = peak_megabytes(right[0].run, device)
     return result
+
+
+def _interleaved(
+    candidates: list[Candidate], repeats: int, device: torch.device
+) -> dict[str, list[tuple[float, float]]]:
+    samples: dict[str, list[tuple[float, float]]] = {candidate.name: [] for candidate in candidates}
+    for number in range(repeats + _WARM_UP):
+        for candidate in candidates:
+            taken = samples[candidate.name]
+            if len(taken) >= _LEAST_SAMPLES and sum(wall for wall, _ in taken) > _SECONDS:
+                continue
+            sample = _once(candidate.run, device)
+            if number >= _WARM_UP:
+                taken.append(sample)
+    return samples
 
 
 def _once(run: Callable[[], Any], device: torch.device) -> tuple[float, float]:
