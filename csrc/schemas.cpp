@@ -50,6 +50,11 @@ TORCH_LIBRARY(bevkd, m) {
       " -> (Tensor cell, Tensor num_invalid)");
   // cells: B Y X. -> point [P] int32, pixel [P] int32, offsets [B Y X + 1] int32
   m.def("lift_points(Tensor cell, int cells) -> (Tensor point, Tensor pixel, Tensor offsets)");
+  // GPU only. -> local [B, N, D, H, W] int16, column_offsets [B N W + 1], column_cell [R], row_slot [R],
+  //              cell_offsets [B Y X + 1] int32, the most cells of one column
+  m.def(
+      "lift_columns(Tensor cell, int cells) -> (Tensor local, Tensor column_offsets, Tensor column_cell,"
+      " Tensor row_slot, Tensor cell_offsets, SymInt max_cells)");
   // depth [B, N, D, H, W], feat [B, N, H, W, C] -> [B, Y, X, C]
   m.def(
       "bev_pool(Tensor depth, Tensor feat, Tensor cell, Tensor point, Tensor pixel, Tensor offsets, int[] shape)"
@@ -58,6 +63,14 @@ TORCH_LIBRARY(bevkd, m) {
   m.def(
       "bev_pool_backward(Tensor grad, Tensor depth, Tensor feat, Tensor cell, Tensor point, Tensor pixel,"
       " Tensor offsets, int[] shape) -> (Tensor grad_depth, Tensor grad_feat)");
+  // The same by image columns, GPU only.
+  m.def(
+      "bev_pool_columns(Tensor depth, Tensor feat, Tensor cell, Tensor local, Tensor column_offsets, Tensor column_cell,"
+      " Tensor row_slot, Tensor cell_offsets, int max_cells, int[] shape) -> Tensor");
+  m.def(
+      "bev_pool_columns_backward(Tensor grad, Tensor depth, Tensor feat, Tensor cell, Tensor local,"
+      " Tensor column_offsets, Tensor column_cell, Tensor row_slot, Tensor cell_offsets, int max_cells, int[] shape)"
+      " -> (Tensor grad_depth, Tensor grad_feat)");
 
   // boxes [M, 5], [K, 5] (x, y, w, h, radians) -> [M, K], or [M] when aligned; over_first: divide by the first area
   m.def("box_iou_rotated(Tensor boxes1, Tensor boxes2, bool aligned, bool over_first) -> Tensor");

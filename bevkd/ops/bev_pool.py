@@ -51,29 +51,31 @@ def bev_pool(depth: Tensor, feat: Tensor, plan: LiftPlan) -> Tensor:
         if tensor.device != depth.device:
             raise ConfigError(f"{name} is on {tensor.device}, expected {depth.device} like depth")
     dtype = torch.promote_types(depth.dtype, feat.dtype)
-    pooled = torch.ops.bevkd.bev_pool(depth.to(dtype), feat.to(dtype), plan.cell, *plan.lists, plan.shape)
+    pool = getattr(torch.ops.bevkd, plan.lists.pool_op)
+    pooled = pool(depth.to(dtype), feat.to(dtype), plan.cell, *plan.lists, plan.shape)
     return pooled.permute(0, 3, 1, 2)
 
 
 def _save(ctx, inputs, output) -> None:
-    *tensors, ctx.shape = inputs
+    tensors = [value for value in inputs if isinstance(value, Tensor)]
+    ctx.sizes = inputs[len(tensors) :]
     ctx.save_for_backward(*tensors)
 
 
 def _register(name: str) -> None:
-    """Shapes and derivatives of the operator ``name`` (depth, feat, plan ..., shape) and of its backward."""
+    """Shapes and derivatives of the operator ``name`` (depth, feat, plan ..., sizes ...) and of its backward."""
     forward = getattr(torch.ops.bevkd, name)
     backward = getattr(torch.ops.bevkd, f"{name}_backward")
 
     def pool_backward(ctx, grad: Tensor):
-        depth, feat, *plan = ctx.saved_tensors
-        return *backward(grad, depth, feat, *plan, ctx.shape), *[None] * (len(plan) + 1)
+        depth, feat, *plan = *ctx.saved_tensors, *ctx.sizes
+        return *backward(grad, depth, feat, *plan), *[None] * len(plan)
 
     def pool_backward_backward(ctx, grad_depth: Tensor, grad_feat: Tensor):
         """Pooling is linear in depth and in feature, so its second derivative is made of the same two kernels."""
-        grad, depth, feat, *plan = ctx.saved_tensors
-        to_grad = forward(grad_depth, feat, *plan, ctx.shape) + forward(depth, grad_feat, *plan, ctx.shape)
-        return to_grad, *backward(grad, grad_depth, grad_feat, *plan, ctx.shape), *[None] * (len(plan) + 1)
+        grad, depth, feat, *plan = *ctx.saved_tensors, *ctx.sizes
+        to_grad = forward(grad_depth, feat, *plan) + forward(depth, grad_feat, *plan)
+        return to_grad, *backward(grad, grad_depth, grad_feat, *plan), *[None] * len(plan)
 
     torch.library.register_fake(
         f"bevkd::{name}",
@@ -89,3 +91,4 @@ def _register(name: str) -> None:
 
 library.load()
 _register("bev_pool")
+_register("bev_pool_columns")

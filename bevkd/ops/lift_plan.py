@@ -18,7 +18,7 @@ _ROUNDINGS = ("floor", "trunc")
 
 
 class PointLists(NamedTuple):
-    """The points inside, sorted by cell; a cell keeps them in frustum order.
+    """The points inside, sorted by cell; a cell keeps them in frustum order. What CPU kernels walk.
 
     Attributes:
         point: [P] int32, flat indices into ``LiftPlan.cell``.
@@ -30,10 +30,56 @@ class PointLists(NamedTuple):
     pixel: Tensor
     offsets: Tensor
 
+    pool_op = "bev_pool"
+
     @classmethod
     def build(cls, cell: Tensor, shape: tuple[int, int]) -> PointLists:
         """From the ``cell`` and ``shape`` of a plan."""
         return cls(*torch.ops.bevkd.lift_points(cell, len(cell) * shape[0] * shape[1]))
+
+
+class ColumnLists(NamedTuple):
+    """The points by image column: what GPU kernels walk.
+
+    The pixels of one column at one depth fall into nearly the same cell, because the map has no height. A column and a
+    cell that it touches make a row: R of them replace an order of magnitude more points.
+
+    Attributes:
+        local: [B, N, D, H, W] int16, the place of a point's cell among the cells of its column, or -1 outside.
+        column_offsets: [B N W + 1] int32, column (b, n, w) has the rows ``column_offsets[i]:column_offsets[i + 1]``.
+        column_cell: [R] int32, the cell of each row, ascending within a column.
+        row_slot: [R] int32, the place of a row among the rows sorted by cell, or -1 when its cell has no other row.
+        cell_offsets: [B Y X + 1] int32, the rows of cell c have the places ``cell_offsets[c]:cell_offsets[c + 1]``.
+        max_cells: rows of the column that has most.
+    """
+
+    local: Tensor
+    column_offsets: Tensor
+    column_cell: Tensor
+    row_slot: Tensor
+    cell_offsets: Tensor
+    max_cells: int
+
+    pool_op = "bev_pool_columns"
+
+    @staticmethod
+    def fits(cell: Tensor) -> bool:
+        """Whether the kernels take such columns: points numbered in 16 bits, and a few cells of all image rows at once
+        in shared memory. Every camera in use does; 32 depth bins for each of 1000 image rows would not."""
+        _, _, depths, height, _ = cell.shape
+        return depths * height < 2**15 and height <= 128
+
+    @classmethod
+    def build(cls, cell: Tensor, shape: tuple[int, int]) -> ColumnLists:
+        """From the ``cell`` and ``shape`` of a plan on a GPU."""
+        return cls(*torch.ops.bevkd.lift_columns(cell, len(cell) * shape[0] * shape[1]))
+
+
+def _lists(cell: Tensor, shape: tuple[int, int]) -> PointLists | ColumnLists:
+    """The lists that suit a device. On a CPU columns gain nothing; on a GPU a kernel over points must gather a feature
+    row per point where one over columns adds a tenth as many rows, so points are for what columns cannot take."""
+    by_column = cell.device.type == "cuda" and ColumnLists.fits(cell)
+    return (ColumnLists if by_column else PointLists).build(cell, shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +96,7 @@ class LiftPlan:
     cell: Tensor
     num_invalid: Tensor
     shape: tuple[int, int]
-    lists: PointLists
+    lists: PointLists | ColumnLists
 
     @staticmethod
     def build(frustum: Tensor, grid: BEVGrid, z_range: tuple[float, float], rounding: str = "floor") -> LiftPlan:
@@ -84,12 +130,16 @@ class LiftPlan:
         shape = tuple(grid.shape)
         with torch.no_grad():
             cell, invalid = torch.ops.bevkd.lift_plan(frustum, low, high, grid.cell, shape, rounding == "trunc")
-            return LiftPlan(cell, invalid, shape, PointLists.build(cell, shape))
+            return LiftPlan(cell, invalid, shape, _lists(cell, shape))
 
     def to(self, device: torch.device | str) -> LiftPlan:
-        """The same plan on another device."""
-        lists = PointLists(*(tensor.to(device) for tensor in self.lists))
-        return LiftPlan(self.cell.to(device), self.num_invalid.to(device), self.shape, lists)
+        """The same plan on another device, with the lists that suit it."""
+        cell = self.cell.to(device)
+        if cell.device.type in (self.cell.device.type, "meta"):
+            lists = self.lists._make(x.to(device) if isinstance(x, Tensor) else x for x in self.lists)
+        else:
+            lists = _lists(cell, self.shape)
+        return LiftPlan(cell, self.num_invalid.to(device), self.shape, lists)
 
 
 def _fake_plan(frustum: Tensor, low, high, size, shape, truncate) -> tuple[Tensor, Tensor]:
@@ -101,6 +151,15 @@ def _fake_points(cell: Tensor, cells: int) -> tuple[Tensor, Tensor, Tensor]:
     return cell.new_empty(inside), cell.new_empty(inside), cell.new_empty(cells + 1)
 
 
+def _fake_columns(cell: Tensor, cells: int) -> tuple:
+    samples, cameras, _, _, width = cell.shape
+    new_size = torch.library.get_ctx().new_dynamic_size
+    rows = new_size()
+    lists = (cell.new_empty(count) for count in (samples * cameras * width + 1, rows, rows, cells + 1))
+    return cell.new_empty(cell.shape, dtype=torch.int16), *lists, new_size()
+
+
 library.load()
+torch.library.register_fake("bevkd::lift_columns", _fake_columns)
 torch.library.register_fake("bevkd::lift_plan", _fake_plan)
 torch.library.register_fake("bevkd::lift_points", _fake_points)

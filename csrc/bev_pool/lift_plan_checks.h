@@ -1,25 +1,13 @@
-// What building a plan checks on every device, and the volume that points fall into.
+// What building a plan checks on every device.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <limits>
 
-#include "../common/cells.h"
+#include "lift_volume.h"
 
 namespace bevkd::pool {
-
-template <typename T>
-struct Volume {
-  Axis<T> x, y, z;
-  bool truncate;
-
-  // Cell number inside one sample's BEV map, kOutside where the point leaves it; NaN and infinities do.
-  BEVKD_HD int32_t cell(T px, T py, T pz) const {
-    const int32_t column = cell_of(px, x, truncate), row = cell_of(py, y, truncate), bin = cell_of(pz, z, truncate);
-    return (column | row | bin) >= 0 ? row * x.count + column : kOutside;  // no sign bit anywhere
-  }
-};
 
 template <typename T>
 Volume<T> volume_of(at::ArrayRef<double> low, at::ArrayRef<double> high, double size, at::IntArrayRef map,

@@ -3,18 +3,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "pool_sizes.h"
+
 namespace bevkd::pool {
-
-struct Sizes {
-  int64_t samples, cameras, depths, height, width, channels;
-  int64_t map;  // cells of one sample
-
-  int64_t image() const { return height * width; }
-  int64_t images() const { return samples * cameras; }
-  int64_t pixels() const { return images() * image(); }
-  int64_t points() const { return pixels() * depths; }
-  int64_t cells() const { return samples * map; }
-};
 
 inline Sizes checked_sizes(const at::Tensor& depth, const at::Tensor& feat, const at::Tensor& cell,
                            at::IntArrayRef shape) {

@@ -49,12 +49,16 @@ def test_one_name_in_every_place(op):
     assert [place for place in places if not (ROOT / place).is_file()] == []
 
 
+# Forms of an op that only pay on a GPU; on a CPU the op has another form.
+GPU_ONLY = {"bevkd::lift_columns", "bevkd::bev_pool_columns", "bevkd::bev_pool_columns_backward"}
+
+
 def test_every_schema_has_a_cpu_kernel_and_a_fake():
     library.load()
     names = {schema.name for schema in torch._C._jit_get_all_schemas() if schema.name.startswith("bevkd::")}
     assert len(names) >= 10
     for name in names:
-        assert torch._C._dispatch_has_kernel_for_dispatch_key(name, "CPU"), name
+        assert torch._C._dispatch_has_kernel_for_dispatch_key(name, "CPU") or name in GPU_ONLY, name
         assert torch._C._dispatch_has_kernel_for_dispatch_key(name, "Meta") or name in _with_python_fake(), name
 
 
