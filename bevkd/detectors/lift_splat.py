@@ -138,15 +138,15 @@ class LiftSplatEncoder(CameraEncoder):
         return pooled[:, :-1] / (1 + pooled[:, -1:])
 
     def plan(self, matrices: Tensor, image: Sequence[int], feature: Sequence[int], device: torch.device) -> LiftPlan:
-        """The lift plan of [B, N, 4, 4] float64 matrices, kept while geometry and sizes stay what they were."""
+        """The lift plan of [B, N, 4, 4] float64 matrices, kept while geometry, sizes and device stay what they were."""
         sizes = (*image, *feature)
         if self._cached is not None:
             known, known_sizes, plan = self._cached
-            if known_sizes == sizes and torch.equal(known, matrices):
+            if known_sizes == sizes and plan.cell.device == device and torch.equal(known, matrices):
                 return plan
         points = frustum(matrices, self.bins.cpu(), image, feature).to(device)
         plan = LiftPlan.build(points, self.grid, self.z_range, rounding=self.rounding)
-        self._cached = (matrices, sizes, plan)
+        self._cached = (matrices.clone(), sizes, plan)  # a copy: the caller may write new cameras into the old tensor
         return plan
 
 

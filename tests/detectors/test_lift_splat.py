@@ -12,6 +12,7 @@ from torch import nn
 from bevkd.detectors import CameraBatch, LiftSplatEncoder
 from bevkd.detectors.camera_rays import depth_bins, frustum, ground_prior, stack_matrices
 from bevkd.errors import ConfigError, DataError
+from bevkd.ops import LiftPlan
 
 STRIDE = 4
 FEATURE = (IMAGE[0] // STRIDE, IMAGE[1] // STRIDE)
@@ -110,6 +111,24 @@ def test_the_plan_is_kept_while_geometry_stays():
     assert model.plan(moved, IMAGE, FEATURE, device) is not plan
     assert model.plan(first[:1], IMAGE, FEATURE, device).cell.shape[0] == 1
     assert "plan" not in "".join(model.state_dict())
+
+
+def test_the_plan_is_not_fooled_by_matrices_changed_in_place():
+    model, device = encoder(), torch.device("cpu")
+    matrices = stack_matrices([ring(), ring()], 2, 6)
+    before = model.plan(matrices, IMAGE, FEATURE, device)
+    matrices[0, 0, 0, 3] += 50
+    after = model.plan(matrices, IMAGE, FEATURE, device)
+    assert not torch.equal(after.cell, before.cell)
+
+
+def test_a_plan_of_another_device_is_not_taken(monkeypatch):
+    model, devices = encoder(), []
+    matrices = stack_matrices([ring()], 1, 6)
+    model.plan(matrices, IMAGE, FEATURE, torch.device("cpu"))
+    monkeypatch.setattr(LiftPlan, "build", lambda points, *_, **__: devices.append(points.device.type))
+    model.plan(matrices, IMAGE, FEATURE, torch.device("meta"))
+    assert devices == ["meta"]
 
 
 def test_ground_prior_by_hand():
