@@ -51,9 +51,7 @@ test_dataloader = dict(dataset=dict(
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, tiny_nuscenes_readonly):
     """A config and a checkpoint of a small LiDAR teacher."""
-    from mmdet3d.registry import MODELS
-    from mmengine.config import Config
-
+    from bevkd.distill.models import build_model
     from bevkd.engine import register_all
 
     register_all()
@@ -61,7 +59,7 @@ def trained(tmp_path_factory, tiny_nuscenes_readonly):
     config = folder / "teacher.py"
     config.write_text(CONFIG.format(root=tiny_nuscenes_readonly))
     torch.manual_seed(0)
-    torch.save({"state_dict": MODELS.build(Config.fromfile(config).model).state_dict()}, folder / "teacher.pth")
+    torch.save({"state_dict": build_model(config, "the teacher").state_dict()}, folder / "teacher.pth")
     return config, folder / "teacher.pth"
 
 
