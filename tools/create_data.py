@@ -1,4 +1,4 @@
-"""Make a synthetic nuScenes data set, or the info files of any nuScenes folder, synthetic or real."""
+"""Make a synthetic data set in nuScenes' or Waymo's format, or the info files of a real or synthetic folder."""
 
 import argparse
 import sys
@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 EPILOG = """examples:
   python tools/create_data.py synthetic data/synthetic --frames 16 --image-size 128 352
+  python tools/create_data.py synthetic data/synthetic_waymo --format waymo --frames 20
   python tools/create_data.py nuscenes data/synthetic
   python tools/create_data.py nuscenes data/nuscenes --version v1.0-trainval --out-dir data/infos
 """
@@ -21,17 +22,25 @@ def parse_args() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     world = commands.add_parser(
         "synthetic",
-        help="write a synthetic v1.0-mini data set",
-        description="Write a synthetic world as a genuine nuScenes folder: the same seed gives the same bytes.",
+        help="write a synthetic data set",
+        description="Write a synthetic world as a genuine nuScenes mini or Waymo v2 folder: same seed, same bytes.",
         epilog="example: python tools/create_data.py synthetic data/synthetic --frames 16 --image-size 128 352",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     world.add_argument("root", type=Path, help="folder to create")
+    world.add_argument("--format", choices=("nuscenes", "waymo"), default="nuscenes", help="whose files to write")
     world.add_argument("--seed", type=int, default=0, help="same seed, same bytes")
-    world.add_argument("--frames", type=int, default=20, help="key frames a scene, two a second")
-    world.add_argument("--sweeps", type=int, default=0, help="LiDAR sweeps before each key frame, 50 ms apart (0 to 9)")
+    world.add_argument("--frames", type=int, default=20, help="frames a scene: two a second (nuscenes), ten (waymo)")
     world.add_argument(
-        "--image-size", type=int, nargs=2, default=(256, 704), metavar=("H", "W"), help="camera images, multiples of 16"
+        "--sweeps", type=int, default=0, help="nuscenes: LiDAR sweeps before each key frame, 50 ms apart (0 to 9)"
+    )
+    world.add_argument(
+        "--image-size",
+        type=int,
+        nargs=2,
+        default=argparse.SUPPRESS,
+        metavar=("H", "W"),
+        help="camera images: multiples of 16, default 256 704 (nuscenes); default 320 480 (waymo)",
     )
     world.add_argument(
         "--scenes",
@@ -40,9 +49,15 @@ def parse_args() -> argparse.Namespace:
         metavar="N|NAME",
         help="first N training scenes and both of validation, or names (default: all ten)",
     )
-    world.add_argument("--azimuths", type=int, default=1084, help="LiDAR steps per turn")
+    world.add_argument(
+        "--azimuths",
+        type=int,
+        default=argparse.SUPPRESS,
+        help="LiDAR steps per turn: default 1084 (nuscenes), 1060 (waymo; the real cars have 2650)",
+    )
+    world.add_argument("--beams", type=int, default=64, help="waymo: rows of the roof LiDAR's range image")
     world.add_argument("--workers", type=int, default=2, help="threads; never changes the result")
-    world.add_argument("--version", default="v1.0-mini", help="name of the tables' folder")
+    world.add_argument("--version", default="v1.0-mini", help="nuscenes: name of the tables' folder")
     world.add_argument("--overwrite", action="store_true", help="replace an existing synthetic set (nothing else ever)")
     infos = commands.add_parser(
         "nuscenes",
@@ -64,25 +79,28 @@ def read_scenes(words: list[str] | None) -> int | list[str] | None:
     return words
 
 
+def make_world(args: argparse.Namespace) -> Path:
+    """Write the synthetic set in the format asked for."""
+    options = {name: vars(args)[name] for name in ("azimuths",) if name in args}
+    if "image_size" in args:
+        options["image_size"] = tuple(args.image_size)
+    for name in ("seed", "frames", "workers", "overwrite"):
+        options[name] = vars(args)[name]
+    options["scenes"] = read_scenes(args.scenes)
+    if args.format == "waymo":
+        from bevkd.datasets.synthetic.waymo_create import create_waymo
+
+        return create_waymo(args.root, beams=args.beams, **options)
+    from bevkd.datasets.synthetic import create
+
+    return create(args.root, sweeps=args.sweeps, version=args.version, **options)
+
+
 def main() -> None:
     """Run the subcommand."""
     args = parse_args()
     if args.command == "synthetic":
-        from bevkd.datasets.synthetic import create
-
-        root = create(
-            args.root,
-            seed=args.seed,
-            frames=args.frames,
-            sweeps=args.sweeps,
-            image_size=tuple(args.image_size),
-            scenes=read_scenes(args.scenes),
-            workers=args.workers,
-            version=args.version,
-            azimuths=args.azimuths,
-            overwrite=args.overwrite,
-        )
-        print(f"wrote {root}")
+        print(f"wrote {make_world(args)}")
         return
     from bevkd.datasets.infos import create_infos
 

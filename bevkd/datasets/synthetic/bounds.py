@@ -52,8 +52,9 @@ def camera_bounds(sensor_from_unit, focal, cu, cv, rows, columns, reach):
 
 
 @njit(cache=True, nogil=True)
-def lidar_bounds(sensor_from_unit, first_azimuth, columns, first_elevation, elevation_step, rows, reach):
-    """As ``camera_bounds`` for a spinning LiDAR whose columns go clockwise from ``first_azimuth`` (radians)."""
+def lidar_bounds(sensor_from_unit, first_azimuth, columns, elevations, reach):
+    """As ``camera_bounds`` for a spinning LiDAR whose columns go clockwise from ``first_azimuth`` (radians) and whose
+    beams are at ``elevations`` (radians, rising)."""
     count = sensor_from_unit.shape[0]
     rects = np.zeros((count, 4), np.int32)
     nearest = np.zeros(count)
@@ -73,8 +74,8 @@ def lidar_bounds(sensor_from_unit, first_azimuth, columns, first_elevation, elev
         low, high = p[:, 2].min(), p[:, 2].max()
         e0 = math.atan2(low, near + 0.01 if low < 0 else far)
         e1 = math.atan2(high, near + 0.01 if high > 0 else far)
-        rects[s, 0] = int(max(0.0, math.floor((e0 - first_elevation) / elevation_step)))
-        rects[s, 1] = int(min(float(rows), math.ceil((e1 - first_elevation) / elevation_step) + 1.0))
+        rects[s, 0] = max(np.searchsorted(elevations, e0) - 1, 0)
+        rects[s, 1] = min(np.searchsorted(elevations, e1) + 1, len(elevations))
         if rects[s, 1] <= rects[s, 0]:
             rects[s, :] = 0
             continue

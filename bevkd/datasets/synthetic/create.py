@@ -23,6 +23,14 @@ AZIMUTHS = 1084
 MULTIPLE = 16
 START_US = 1_532_402_927_000_000
 SCENE_PERIOD_US = 3_600_000_000
+COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TimeElapsedColumn(),
+    TextColumn("ETA"),
+    TimeRemainingColumn(),
+)
 
 
 @dataclass(frozen=True)
@@ -167,15 +175,7 @@ def publish(building: Path, root: Path, overwrite: bool) -> None:
 
 def write_set(folder: Path, recipe: Recipe, workers: int, progress: bool) -> None:
     """Write every file of the set into ``folder``."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-    )
-    with ThreadPoolExecutor(workers) as pool, Progress(*columns, disable=not progress) as bar:
+    with ThreadPoolExecutor(workers) as pool, Progress(*COLUMNS, disable=not progress) as bar:
         scenes = list(
             bar.track(
                 pool.map(lambda name: build_scene(recipe, name), recipe.scenes),

@@ -7,7 +7,7 @@ import numpy as np
 
 from bevkd.datasets.synthetic import cameras, lidar
 from bevkd.datasets.synthetic.motion import KEY_PERIOD
-from bevkd.datasets.synthetic.rig import LIDAR, Mount, camera_rays, lidar_rays
+from bevkd.datasets.synthetic.rig import LIDAR, Mount, camera_rays
 from bevkd.datasets.synthetic.seeds import stream
 from bevkd.datasets.synthetic.solids import turn
 from bevkd.datasets.synthetic.weather import shadow_map
@@ -68,11 +68,11 @@ def record_frame(
 ) -> Annotations:
     """Write the readings of key frame ``frame`` and the sweeps before it under ``root``; measure its annotations."""
     world, time = scene.world, frame * KEY_PERIOD
-    rays = lidar_rays(azimuths)
+    beams = lidar.Beams.on_roof(azimuths)
     laser = scene.mounts[0]
     for lead in [*scene.sweep_leads(frame), 0]:
         view = world.view(time - lead * 1e-6, laser.ego_from_sensor)
-        points, _ = lidar.sweep(world, view, rays, stream(seed, world.name, "lidar", frame, lead))
+        points, _ = lidar.sweep(world, view, beams, stream(seed, world.name, "lidar", frame, lead))
         (root / scene.file(laser, frame, lead, key=lead == 0)).write_bytes(points.astype("<f4").tobytes())
     poses = world.poses(time)[: len(world.actors)]
     center = world.world_from_ego(time)[:2, 3]

@@ -26,7 +26,7 @@ LIDAR = "LIDAR_TOP"
 BEAMS = 32
 ELEVATIONS = np.radians(np.linspace(-30.67, 10.67, BEAMS))
 FIRST_AZIMUTH = math.pi  # the scan starts at -x of the LiDAR frame (left of the car) and turns clockwise
-_CAMERA_AXES = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])  # ego from a camera that looks forward
+CAMERA_AXES = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])  # ego from a camera that looks forward
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def build_rig(seed: int, scene: str, image_size: tuple[int, int]) -> list[Mount]
     turned = tilt(np.radians([0.0, 0.0, -90.0]) + rng.normal(0, math.radians(0.3), 3))
     mounts = [Mount(LIDAR, rigid(turned, np.array([0.94, 0.0, 1.84]) + rng.normal(0, 0.01, 3)), None, 0)]
     for channel, (x, y, z, heading, focal, lead) in CAMERAS.items():
-        rotation = turn(math.radians(heading)) @ tilt(rng.normal(0, math.radians(0.35), 3)) @ _CAMERA_AXES
+        rotation = turn(math.radians(heading)) @ tilt(rng.normal(0, math.radians(0.35), 3)) @ CAMERA_AXES
         place = np.array([x, y, z]) + rng.normal(0, 0.01, 3)
         cu, cv = np.array([808.0, 490.0]) + rng.normal(0, 6.0, 2)
         focal = (focal + rng.normal(0, 4.0)) * scale

@@ -9,7 +9,7 @@ from bevkd.datasets.synthetic.create import Recipe, build_scene
 from bevkd.datasets.synthetic.frames import count_points
 from bevkd.datasets.synthetic.motion import TICK, Occupancy, rectangle, rectangles_touch, stopping
 from bevkd.datasets.synthetic.places import SCENES, TRAIN_SCENES, VAL_SCENES
-from bevkd.datasets.synthetic.rig import camera_rays, lidar_rays, quaternion, tilt
+from bevkd.datasets.synthetic.rig import camera_rays, quaternion, tilt
 from bevkd.datasets.synthetic.sizes import CLASSES, draw_size
 from bevkd.datasets.synthetic.solids import CYLINDER, SPHERE, turn
 from bevkd.datasets.synthetic.traffic import EGO_AHEAD, EGO_SIZE
@@ -105,7 +105,7 @@ def test_bodies_stay_inside_their_boxes(name):
 def test_lidar_points_lie_in_their_own_boxes_and_agree_with_the_cameras(scene):
     world, laser = scene.world, scene.mounts[0]
     view = world.view(1.0, laser.ego_from_sensor)
-    points, body = lidar.sweep(world, view, lidar_rays(1084), np.random.default_rng(0))
+    points, body = lidar.sweep(world, view, lidar.Beams.on_roof(1084), np.random.default_rng(0))
     assert 20_000 < len(points) < 36_000
     assert points.dtype == np.float32
     assert set(np.unique(points[:, 4])) <= set(range(32))
@@ -144,7 +144,7 @@ def test_every_class_is_there_in_training_and_validation():
             world = scene.world
             for frame in (0, 5, 10, 15):
                 view = world.view(frame * 0.5, scene.mounts[0].ego_from_sensor)
-                points, _ = lidar.sweep(world, view, lidar_rays(360), np.random.default_rng(0))
+                points, _ = lidar.sweep(world, view, lidar.Beams.on_roof(360), np.random.default_rng(0))
                 poses = world.poses(frame * 0.5)[: len(world.actors)]
                 counts = count_points(view.world_from_sensor, points, poses, world.sizes[: len(poses)])
                 near = np.hypot(*(poses[:, :2] - view.world_from_sensor[:2, 3]).T) < 30
