@@ -120,16 +120,11 @@ def measure(row: Row, count: int, repeats: int, rate: float, device: torch.devic
                 right.append(candidate)
             except AssertionError as error:
                 result.failures[candidate.name] = str(error).strip().splitlines()[0] if str(error) else "wrong result"
-        samples: dict[str, list[tuple[float, float]]] = {candidate.name: [] for candidate in right}
-        for number in range(repeats + _WARM_UP):
-            for candidate in right:
-                sample = _once(candidate.run, device)
-                if number >= _WARM_UP:
-                    samples[candidate.name].append(sample)
+        samples = _interleaved(right, repeats, device)
         for name, pairs in samples.items():
             wall, cpu = ([1e3 * value for value in column] for column in zip(*pairs))
             result.timings[name] = Timing(
-                statistics.median(wall), min(wall), max(wall), statistics.median(cpu), repeats
+                statistics.median(wall), min(wall), max(wall), statistics.median(cpu), len(wall)
             )
         if right and right[0].name == OURS:
             result.peak_mb = peak_megabytes(right[0].run, device)

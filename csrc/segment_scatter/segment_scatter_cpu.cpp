@@ -15,6 +15,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "../common/huge_pages.h"
 #include "segment_checks.h"
 
 #define BEVKD_ROWS rows_any
@@ -189,7 +190,7 @@ at::Tensor point_gradients(const at::Tensor& grad, const at::Tensor& voxel_of_po
   const SegmentSizes n = checked_gradient(grad, voxel_of_point);
   const int32_t* voxel = voxel_of_point.const_data_ptr<int32_t>();
   check_range("segments.voxel_of_point", voxel, n.points, -1, n.voxels);
-  at::Tensor out = at::empty({n.points, n.channels}, grad.options());
+  at::Tensor out = empty_in_huge_pages({n.points, n.channels}, grad.options(), at::MemoryFormat::Contiguous);
   scalar_t* to = out.mutable_data_ptr<scalar_t>();
   at::parallel_for(0, n.points, kGrain, [&](int64_t begin, int64_t end) { walk(begin, end, voxel, n.channels, to); });
   return out;
