@@ -12,7 +12,6 @@ from benchmarks.harness import OURS, Candidate, Row
 from benchmarks.peers import foreground as peers
 from bevkd import ops
 from bevkd.structures import BEVGrid
-from bevkd.structures.keypoints import nine_keypoints
 
 BOXES, CHANNELS = 40, 256
 SAMPLING_GRID = BEVGrid((-54.0, 54.0), (-54.0, 54.0), 0.6)
@@ -20,8 +19,10 @@ LOSS_SHAPE = (4, CHANNELS, 128, 128)
 
 
 def rows(device: torch.device) -> Iterator[Row]:
-    """Masks and keypoints of one sample over 180 x 180 cells; the loss over 4 x 256 x 128 x 128, there and back."""
-    yield _masks_and_keypoints(device)
+    """Masks and keypoints of one sample over 180 x 180 cells, channels-last as pooling makes them and channels-first;
+    the loss over 4 x 256 x 128 x 128, there and back."""
+    for layout in (torch.channels_last, torch.contiguous_format):
+        yield _masks_and_keypoints(device, layout)
     for share in (0.05, 1.0):
         yield _masked_loss(device, share)
 
@@ -33,17 +34,18 @@ def _boxes(generator: torch.Generator) -> Tensor:
     return torch.cat((centre, torch.full((BOXES, 1), -1.0), size, yaw), 1)
 
 
-def _masks_and_keypoints(device: torch.device) -> Row:
+def _masks_and_keypoints(device: torch.device, layout: torch.memory_format) -> Row:
     generator = torch.Generator().manual_seed(0)
     boxes = _boxes(generator).to(device)
-    maps = [torch.randn(1, CHANNELS, *SAMPLING_GRID.shape, generator=generator).to(device) for _ in range(2)]
+    shape = (1, CHANNELS, *SAMPLING_GRID.shape)
+    maps = [torch.randn(shape, generator=generator).to(device, memory_format=layout) for _ in range(2)]
     valid = torch.ones(1, BOXES, dtype=torch.bool, device=device)
     low = SAMPLING_GRID.x_range[0], SAMPLING_GRID.y_range[0]
     mask, *sampled = peers.numpy_masks_and_keypoints(boxes, *maps, low, SAMPLING_GRID.cell)
 
     def ours() -> tuple[Tensor, ...]:
         drawn = ops.rotated_box_mask(boxes[None], valid, SAMPLING_GRID)
-        points = SAMPLING_GRID.normalise(nine_keypoints(boxes)[..., :2]).reshape(1, -1, 2)
+        points = ops.box_keypoints(boxes[None], valid, SAMPLING_GRID).flatten(1, 2)
         return drawn.foreground[0], *(found[0] for found in ops.sample_keypoints(*maps, points))
 
     def right(found: tuple[Tensor, ...]) -> None:
@@ -56,7 +58,8 @@ def _masks_and_keypoints(device: torch.device) -> Row:
     loop = partial(peers.numpy_masks_and_keypoints, boxes, *maps, low, SAMPLING_GRID.cell)
     taps = BOXES * 9 * 4 * CHANNELS * 4 * 2
     floor = taps + 4 * SAMPLING_GRID.shape[0] * SAMPLING_GRID.shape[1] + BOXES * 9 * CHANNELS * 4 * 2
-    case = f"{BOXES} boxes, {SAMPLING_GRID.shape[0]}x{SAMPLING_GRID.shape[1]}, C={CHANNELS}"
+    order = "channels last" if layout is torch.channels_last else "channels first"
+    case = f"{BOXES} boxes, {'x'.join(map(str, SAMPLING_GRID.shape))}, C={CHANNELS}, {order}"
     return Row(
         "rotated masks + keypoints", case, floor, [Candidate(OURS, ours, right), Candidate("NumPy loop", loop, right)]
     )
