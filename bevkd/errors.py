@@ -1,6 +1,7 @@
 """Errors that a user can act on: one sentence naming the file or field, what was found and what was expected."""
 
 import difflib
+import os
 import sys
 from collections.abc import Callable, Iterable
 
@@ -35,7 +36,15 @@ def nearest(name: str, choices: Iterable[str], n: int = 3) -> str:
 
 
 def run_tool(main: Callable[[], int | None]) -> None:
-    """Run a tool's ``main`` and leave with its code: 0, or 2 after printing the sentence of a BevkdError."""
+    """Run a tool's ``main`` and leave with its code: 0, or 2 after printing the sentence of a BevkdError.
+
+    A process that torchrun started also leaves its traceback where torchrun looks for it: the summary then shows the
+    first failure, which is otherwise buried under those of the processes that lost their partner.
+    """
+    if "TORCHELASTIC_ERROR_FILE" in os.environ:
+        from torch.distributed.elastic.multiprocessing.errors import record
+
+        main = record(main)
     try:
         sys.exit(main() or 0)
     except BevkdError as error:

@@ -1,4 +1,4 @@
-"""mmdet3d's CenterHead on a BEVGrid, with labels matched to its tasks by class name."""
+"""A centre head on a BEVGrid, with labels matched to its tasks by class name."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmdet3d.models import CenterHead
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from bevkd.detectors.build import build_part
+from bevkd.detectors.center_loss import BEVCenterHead
 from bevkd.errors import ConfigError, nearest
 from bevkd.structures import BEVGrid
 
@@ -36,7 +36,8 @@ def build_center_head(config: Mapping, grid: BEVGrid, in_channels: int) -> nn.Mo
     """Build a CenterHead whose every metre-to-cell number comes from ``grid``.
 
     Args:
-        config: the head's config. Anything of CenterHead may be set except what the grid says: ``in_channels``, the
+        config: the head's config; ``type="CenterHead"`` stands for :class:`bevkd.detectors.center_loss.BEVCenterHead`.
+            Anything of CenterHead may be set except what the grid says: ``in_channels``, the
             coder's ``pc_range``, ``voxel_size``, ``out_size_factor``, and the same in ``train_cfg`` and ``test_cfg``.
             What is left out takes CenterPoint's nuScenes values; ``tasks`` may be lists of class names.
         grid: the grid of the head's input and output.
@@ -59,7 +60,8 @@ def build_center_head(config: Mapping, grid: BEVGrid, in_channels: int) -> nn.Mo
         "loss_cls": {"type": "mmdet.GaussianFocalLoss", "reduction": "mean"},
         "loss_bbox": {"type": "mmdet.L1Loss", "reduction": "mean", "loss_weight": 0.25},
     }
-    if config.get("type") in ("CenterHead", "mmdet3d.CenterHead"):
+    if config.get("type") in ("CenterHead", "mmdet3d.CenterHead", BEVCenterHead.__name__):
+        config["type"] = BEVCenterHead.__name__
         defaults["common_heads"] = BRANCHES
         defaults["separate_head"] = {"type": "SeparateHead", "init_bias": -2.19, "final_kernel": 3}
     return build_part(
@@ -123,8 +125,8 @@ def _grid_configs(config: dict, grid: BEVGrid) -> tuple[dict, dict, dict]:
 
 
 @MODELS.register_module()
-class SlimCenterHead(CenterHead):
-    """CenterHead whose branches are one convolution each, all of them computed as one.
+class SlimCenterHead(BEVCenterHead):
+    """BEVCenterHead whose branches are one convolution each, all of them computed as one.
 
     Three dozen convolutions of a few channels each take longer on a CPU than everything before them. Parameters, their
     names and results are those of a CenterHead with one convolution per branch.

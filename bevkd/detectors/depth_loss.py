@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from bevkd.structures.ranks import rank_count, rank_sum
+
 
 def depth_targets(
     points: Sequence[Tensor],
@@ -43,7 +45,8 @@ def depth_targets(
 
 
 def depth_loss(depth: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross entropy over all bins of the cells with a target, summed over bins, mean over these cells.
+    """Binary cross entropy over all bins of the cells with a target, summed over bins, mean over these cells,
+    whose number is averaged over ranks.
 
     BEVDepth's loss on depth (Li et al., AAAI 2023, without its weight of 3). Without any target it is 0 with a graph.
 
@@ -57,7 +60,7 @@ def depth_loss(depth: Tensor, targets: Tensor) -> Tensor:
     # The logarithms are bounded as in torch's binary_cross_entropy, which autocast refuses.
     log, log_other = probability.log().clamp(min=-100), (1 - probability).log().clamp(min=-100)
     total = -(wanted * log + (1 - wanted) * log_other).sum()
-    return total / known.sum().clamp(min=1)
+    return total * rank_count() / rank_sum(known.sum()).clamp(min=1)
 
 
 def _key_frame(cloud: Tensor) -> Tensor:

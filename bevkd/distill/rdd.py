@@ -14,10 +14,11 @@ from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from bevkd.distill.adapters import ConvAdapter
-from bevkd.distill.foreground import check_maps, rank_mean
+from bevkd.distill.foreground import check_maps
 from bevkd.distill.heads import join_head
 from bevkd.distill.proposals import Proposals, crop, join_proposals, propose
 from bevkd.errors import ConfigError
+from bevkd.structures.ranks import rank_count, rank_gather, rank_sum
 from bevkd.structures.targets import Targets
 
 
@@ -41,7 +42,7 @@ def select_regions(
     """The masks m of equations 5 and 6, solved in closed form: 1 where distance > centre + margin, 0 elsewhere.
 
     Args:
-        distance: [B, R] of the regions, scaled here by the batch's largest.
+        distance: [B, R] of the regions, scaled here by the largest of the batch, which is that of all ranks.
         valid: [B, R] bool; what is not valid gets 0.
         margin: lambda, the price of a region.
         centre: the constant that stands for equal information; None takes the batch's median.
@@ -51,8 +52,10 @@ def select_regions(
         [B, R] float in [0, 1].
     """
     known = distance.where(valid, torch.nan)
-    scaled = known / known.nan_to_num(nan=0.0).amax().clamp(min=torch.finfo(distance.dtype).tiny)
-    limit = (scaled.nanmedian() if centre is None else centre) + margin
+    everyone = rank_gather(known)
+    largest = everyone.nan_to_num(nan=0.0).amax().clamp(min=torch.finfo(distance.dtype).tiny)
+    scaled = known / largest
+    limit = ((everyone / largest).nanmedian() if centre is None else centre) + margin
     chosen = (scaled > limit).to(distance) if not softness else ((scaled - limit) / softness).clamp(0, 1)
     return chosen.where(valid, 0.0).nan_to_num(nan=0.0)
 
@@ -70,8 +73,9 @@ class RDD(nn.Module):
     one cell count once. Taken literally the inner problem chooses nothing, since information is not negative; here
     disparity is the mean distance of the normalised crops, scaled by the batch's largest, and a region enters above
     the batch's median plus lambda. The convolution comes before crop and softmax, and disparity is measured after it.
-    Class probabilities are compared at the peak's cell. The number of regions is averaged over ranks. Ground truth is
-    not used. Anchor heads are not supported.
+    Class probabilities are compared at the peak's cell. The batch is that of all ranks, for the number of regions,
+    the largest disparity and the median; every rank needs as many samples. Ground truth is not used. Anchor heads are
+    not supported.
 
     ``info/selected`` is the chosen share of the regions: 0 would mean that nothing is distilled.
 
@@ -141,7 +145,7 @@ class RDD(nn.Module):
         distance = disparity(*crops)
         chosen = select_regions(distance, regions.valid, **self.selection)
         found = regions.valid.sum()
-        count = rank_mean(found.to(distance)).clamp(min=1e-4)
+        count = rank_sum(found).clamp(min=1e-4) / rank_count()
         probabilities = [_at_cells(values, regions.cells).sigmoid() for values in logits]
         gaps = {"feature": distance, "logit": (probabilities[0] - probabilities[1]).abs().sum(2)}
         losses = {name: weight * (chosen * gaps[name]).sum() / count for name, weight in self.weights.items() if weight}

@@ -22,13 +22,13 @@ from bevkd.distill.foreground import (
     count_boxes,
     gaussian_mask,
     no_loss,
-    rank_mean,
     sample_boxes,
 )
 from bevkd.distill.heads import Head, join_head
 from bevkd.errors import ConfigError
 from bevkd.ops import masked_feature_loss
 from bevkd.structures import BEVGrid
+from bevkd.structures.ranks import rank_count, rank_sum
 from bevkd.structures.sources import HeadSource, KeypointSource
 from bevkd.structures.targets import Targets
 
@@ -41,7 +41,7 @@ def feature_loss(
 ) -> Tensor:
     """Mean L1 between the maps that enter the two BEV encoders, at the nine points of every box (equation 3).
 
-    The sum over boxes is divided by their number, averaged over ranks, plus 1e-4. A student that is the teacher
+    The sum over boxes is divided by their number plus 1e-4, averaged over ranks. A student that is the teacher
     plus 0.5 everywhere gives 0.5 N / (N + 1e-4) for N boxes inside the grid.
 
     Args:
@@ -60,7 +60,8 @@ def feature_loss(
     """
     poison = check_boxes(boxes, grid)
     check_maps(student, teacher, grid, boxes, "feature")
-    return _feature(student, teacher, boxes, grid, legacy_axis_swap) + poison
+    count = _divisors(count_boxes(boxes, student.device))
+    return _feature(student, teacher, boxes, grid, legacy_axis_swap, count) + poison
 
 
 def relation_loss(
@@ -73,7 +74,8 @@ def relation_loss(
     """
     poison = check_boxes(boxes, grid)
     check_maps(student, teacher, grid, boxes, "relation")
-    return _relation(student, teacher, boxes, grid, legacy_axis_swap) + poison
+    count = _divisors(count_boxes(boxes, student.device))
+    return _relation(student, teacher, boxes, grid, legacy_axis_swap, count) + poison
 
 
 def response_loss(student_head: Head, teacher_head: Head, boxes: Sequence[Tensor], grid: BEVGrid) -> Tensor:
@@ -96,32 +98,43 @@ def response_loss(student_head: Head, teacher_head: Head, boxes: Sequence[Tensor
         DataError: unusable boxes. ConfigError: unequal tasks, keys, channels, or maps off the grid.
     """
     poison = check_boxes(boxes, grid)
-    return _response(student_head, teacher_head, boxes, grid) + poison
+    mine = join_head(student_head, "student")
+    mask = gaussian_mask(boxes, grid, device=mine[0].device)
+    return _response(mine, teacher_head, boxes, grid, mask, _divisors(mask.sum())) + poison
+
+
+def _divisors(counts: Tensor) -> Tensor:
+    """Per rank, from its own counts: see :mod:`bevkd.structures.ranks`."""
+    return (rank_sum(counts) + _EPS) / rank_count()
 
 
 def _feature(
-    student: Tensor, teacher: Tensor | KeypointSource, boxes: Sequence[Tensor], grid: BEVGrid, swap: bool
+    student: Tensor, teacher: Tensor | KeypointSource, boxes: Sequence[Tensor], grid: BEVGrid, swap: bool, count: Tensor
 ) -> Tensor:
-    count = count_boxes(boxes, student.device)
     if not any(len(box) for box in boxes):
         return no_loss(student)
     mine, theirs = sample_boxes(student, teacher, boxes, grid, swap)
-    return (mine - theirs).abs().mean((1, 2)).sum() / (count + _EPS)
+    return (mine - theirs).abs().mean((1, 2)).sum() / count
 
 
 def _relation(
-    student: Tensor, teacher: Tensor | KeypointSource, boxes: Sequence[Tensor], grid: BEVGrid, swap: bool
+    student: Tensor, teacher: Tensor | KeypointSource, boxes: Sequence[Tensor], grid: BEVGrid, swap: bool, count: Tensor
 ) -> Tensor:
-    count = count_boxes(boxes, student.device)
     if not any(len(box) for box in boxes):
         return no_loss(student)
     mine, theirs = map(_cosines, sample_boxes(student, teacher, boxes, grid, swap))
-    return (mine - theirs).abs().mean((1, 2)).sum() / (count + _EPS)
+    return (mine - theirs).abs().mean((1, 2)).sum() / count
 
 
-def _response(student_head: Head, teacher_head: Head | HeadSource, boxes: Sequence[Tensor], grid: BEVGrid) -> Tensor:
-    mine = join_head(student_head, "student")
-    mask = gaussian_mask(boxes, grid, device=mine[0].device)
+def _response(
+    mine: tuple[Tensor, Tensor, list],
+    teacher_head: Head | HeadSource,
+    boxes: Sequence[Tensor],
+    grid: BEVGrid,
+    mask: Tensor,
+    weight: Tensor,
+) -> Tensor:
+    """``mine`` is the student's head of :func:`bevkd.distill.heads.join_head`, ``weight`` the mask's divisor."""
     if isinstance(teacher_head, HeadSource):
         teacher_head = teacher_head.inside(mask)
     theirs = join_head(teacher_head, "teacher")
@@ -129,7 +142,6 @@ def _response(student_head: Head, teacher_head: Head | HeadSource, boxes: Sequen
         raise ConfigError(f"the student's head has tasks {mine[2]}, the teacher's {theirs[2]}, expected the same")
     check_maps(mine[0], theirs[0], grid, boxes, "heat")
     check_maps(mine[1], theirs[1], grid, boxes, "regression")
-    weight = rank_mean(mask.sum()) + _EPS
     if not any(len(box) for box in boxes):
         return no_loss(mine[0]) + no_loss(mine[1])
     heat = masked_feature_loss(_heat(mine[0]), _heat(theirs[0].detach() / _TEACHER_TEMPERATURE), mask, power=1)
@@ -207,12 +219,17 @@ class UniDistill(nn.Module):
         """Weighted losses by part: ``feature``, ``relation``, ``response``, without those of weight 0."""
         boxes, grid = targets.boxes, targets.grid
         poison = check_boxes(boxes, grid)
+        head = join_head(student["head"], "student") if self.weights["response"] else None
+        device = student[self.required_taps[0]].device if head is None else head[0].device
+        mask = None if head is None else gaussian_mask(boxes, grid, device=device)
+        sums = [count_boxes(boxes, device), *(() if mask is None else (mask.sum(),))]
+        count, *weight = _divisors(torch.stack(sums))  # one reduction for all parts
         losses = {}
         for part, tap, loss in (("feature", "low", _feature), ("relation", "high", _relation)):
             if self.weights[part]:
                 mine = self.adapters[tap](student[tap]) if tap in self.adapters else student[tap]
                 check_maps(mine, teacher[tap], grid, boxes, f"{part} ({tap!r})")
-                losses[part] = self.weights[part] * loss(mine, teacher[tap], boxes, grid, self.legacy_axis_swap)
-        if self.weights["response"]:
-            losses["response"] = self.weights["response"] * _response(student["head"], teacher["head"], boxes, grid)
+                losses[part] = self.weights[part] * loss(mine, teacher[tap], boxes, grid, self.legacy_axis_swap, count)
+        if head is not None:
+            losses["response"] = self.weights["response"] * _response(head, teacher["head"], boxes, grid, mask, *weight)
         return {part: loss + poison for part, loss in losses.items()}

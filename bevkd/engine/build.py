@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import os
+import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,6 +45,7 @@ def build_runner(cfg: Config) -> BEVRunner:
     _prepare_visualizer(cfg)
     if cfg.get("launcher") == "pytorch" and not torch.cuda.is_available() and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo")  # mmengine would call CUDA whatever the backend
+    _warn_of_a_shared_store()
     _refuse_amp_without_gpu(cfg)
     _check_infos(cfg)
     # Deprecations inside mmdet3d and its kin that a user can do nothing about.
@@ -114,6 +116,17 @@ def _check_infos(cfg: Config) -> None:
 
         for file in sorted(filter(Path.is_file, files)):
             safe_pickle.load(file)
+
+
+def _warn_of_a_shared_store() -> None:
+    """By default torchrun keeps its store over restarts, where new processes may read the addresses of dead ones."""
+    restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0))
+    if restarts and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and os.environ.get("RANK") == "0":
+        print(
+            "warning: torchrun --max-restarts shares one store between all attempts, so that a restart may fail to "
+            "connect, expected TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in its environment",
+            file=sys.stderr,
+        )
 
 
 def _refuse_amp_without_gpu(cfg: Config) -> None:

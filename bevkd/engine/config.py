@@ -18,7 +18,10 @@ from bevkd.errors import ConfigError, nearest
 
 RUNNER_KEYS = tuple(name for name in inspect.signature(Runner.__init__).parameters if name not in ("self", "cfg"))
 # Keys that mmengine reads from the config itself, beside the arguments of Runner.
-_READ_KEYS = ("custom_imports", "compile", "activation_checkpointing", "efficient_conv_bn_eval", "model_wrapper_cfg")
+_READ_KEYS = (
+    *("custom_imports", "compile", "activation_checkpointing", "efficient_conv_bn_eval"),
+    *("model_wrapper_cfg", "find_unused_parameters", "sync_bn"),
+)
 _VARIABLES = ("eval_dataloader",)  # nothing reads it, but configs of mmdet3d have it
 _PER_RUN = ("work_dir", "resume", "load_from", "experiment_name", "launcher", "name")
 # At this likeness an unknown top-level key is a typing error, not a variable of the config's author: over all

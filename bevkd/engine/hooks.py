@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, barrier, get_world_size, is_main_process
+from mmengine.dist import all_reduce, barrier, broadcast, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -135,12 +135,18 @@ def _tokens(batch: Any) -> Iterator[str]:
 
 @HOOKS.register_module()
 class NeutralValidationHook(Hook):
-    """Validation leaves the random generators as they were, so that a run resumed past it trains on identically."""
+    """Validation judges what is saved, and leaves the random generators as they were.
+
+    A run that is resumed past a validation then trains on identically. Running statistics are those of rank 0.
+    """
 
     priority = "VERY_HIGH"
 
     def before_val(self, runner: Runner) -> None:
         runner.training_randomness = random_state()
+        if get_world_size() > 1:
+            for buffer in runner.model.buffers():
+                broadcast(buffer)
 
     def after_val_epoch(self, runner: Runner, metrics: Any = None) -> None:
         restore_random_state(runner.training_randomness)

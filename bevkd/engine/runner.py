@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
+from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, get_world_size, is_main_process
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import RUNNERS
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import BaseLoop, Runner, set_random_seed
 from mmengine.utils import apply_to
 from torch.utils.data import DataLoader
 
@@ -72,11 +72,19 @@ class BEVRunner(Runner):
                 handler.setLevel(max(level, self.logger.level))
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: torch.nn.Module) -> torch.nn.Module:
-        """As in mmengine, which names a GPU for each process even where there is none."""
-        if not self.distributed or model_wrapper_cfg or torch.cuda.is_available():
+        """As in mmengine, except that running statistics are rank 0's everywhere, and that a GPU is not needed.
+
+        Rank 0's statistics are what a checkpoint holds: with those of its own, a rank would go on from a checkpoint
+        otherwise than it stood, and validate another model than the one that is saved.
+        """
+        if not self.distributed or model_wrapper_cfg:
             return super().wrap_model(model_wrapper_cfg, model)
-        unused = self.cfg.get("find_unused_parameters", False)
-        return MMDistributedDataParallel(module=model, broadcast_buffers=False, find_unused_parameters=unused)
+        options = {"broadcast_buffers": True, "find_unused_parameters": self.cfg.get("find_unused_parameters", False)}
+        if torch.cuda.is_available():
+            return super().wrap_model({"type": MMDistributedDataParallel.__name__, **options}, model)
+        if self.cfg.get("sync_bn"):
+            raise ConfigError("sync_bn joins the batch statistics of GPUs, and torch sees none; leave it out")
+        return MMDistributedDataParallel(module=model, **options)
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """As in mmengine, with the resumable loops in the place of its own."""
@@ -130,7 +138,7 @@ class BEVRunner(Runner):
         """Read the checkpoint to go on from before anything is built: its seed decides the order of the samples."""
         if not self._resume:
             return
-        path = self._load_from or files.find_latest(self.work_dir, self.logger.warning)
+        path = self._load_from or self._find_latest()
         if path is None:
             self.logger.warning(f"{self.work_dir} holds no valid checkpoint to resume from: training starts anew")
             self._resume = False
@@ -149,6 +157,12 @@ class BEVRunner(Runner):
             self.set_randomness(**self._randomness_cfg)
         self._resumed = (str(path), found)
         self._load_from = str(path)
+
+    def _find_latest(self) -> Path | None:
+        """What rank 0 finds, so that all processes go on from one checkpoint."""
+        found = [files.find_latest(self.work_dir, self.logger.warning) if is_main_process() else None]
+        broadcast_object_list(found)
+        return found[0]
 
     def _log_changes(self, path: str, meta: dict) -> None:
         """Say what this run's config changes against the one that the checkpoint was written with."""
@@ -179,6 +193,15 @@ class BEVRunner(Runner):
         model = getattr(self.model, "module", self.model)
         info = getattr(model, "teacher_info", None)
         return info() if callable(info) else None
+
+    def load_or_resume(self) -> None:
+        """As in mmengine, with other random numbers in every process from here on: dropout must not repeat itself.
+
+        The weights were drawn with one seed everywhere, and a resumed run takes back the generators of each process.
+        """
+        if get_rank() and self.seed is not None:
+            set_random_seed(self.seed + get_rank())
+        super().load_or_resume()
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Go on from a checkpoint, generators included."""

@@ -1,29 +1,16 @@
 """Two gloo processes: counts averaged over ranks, and the distiller inside DistributedDataParallel."""
 
-import os
-import socket
-
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from distill_fakes import BOXES, GRID, FakeDetector, sample_of
 from torch.nn.parallel import DistributedDataParallel
 
 from bevkd.distill import RDD, DistillBEV, Distiller, LiveTeacher, UniDistill
 from bevkd.distill.unidistill import feature_loss, response_loss
+from tests.two_ranks import run_ranks
 
 
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _rank(rank, port, folder):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=2)
+def _rank(rank):
     boxes = [BOXES] if rank == 0 else [torch.zeros(0, 9)]  # 2 and 0: 1 on average
     teacher = torch.zeros(1, 3, *GRID.shape)
     result = {"feature": feature_loss(teacher + 0.5, teacher, boxes, GRID)}
@@ -50,15 +37,12 @@ def _rank(rank, port, folder):
             result["rdd"] = losses["kd/rdd/feature"].detach()
     result["grad"] = model.student.stem.weight.grad.clone()
     result["adapters"] = torch.cat([p.grad.flatten() for p in model.methods.parameters()])
-    torch.save(result, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    return result
 
 
-@pytest.mark.slow
 def test_two_ranks(tmp_path):
-    mp.spawn(_rank, (_free_port(), str(tmp_path)), nprocs=2)
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
-    assert first["feature"].item() == pytest.approx(0.5 * 2 / (1 + 1e-4), abs=1e-5)
+    first, second = run_ranks(_rank, tmp_path)
+    assert first["feature"].item() == pytest.approx(0.5 * 2 / ((2 + 1e-4) / 2), abs=1e-5)
     assert first["response"].item() == pytest.approx(2 * 0.5, abs=1e-3)  # the mask's sum is averaged as well
     assert second["feature"] == second["response"] == 0
     assert first["rdd"] > 0

@@ -5,7 +5,7 @@ import pytest
 import torch
 from method_scenes import WIDE, random_boxes, slow_mask, slow_radius
 
-from bevkd.distill.foreground import box_poison, check_boxes, gaussian_mask, rank_mean, sample_boxes
+from bevkd.distill.foreground import box_poison, check_boxes, gaussian_mask, sample_boxes
 from bevkd.errors import DataError
 from bevkd.structures import BEVGrid, gaussian_radius, nine_keypoints, sample_bev
 
@@ -116,7 +116,3 @@ def test_boxes_of_another_frame_and_wrong_shapes_are_refused(boxes, grid):
     with pytest.raises(DataError, match=r"boxes of sample 1 have shape \(4, 5\)"):
         check_boxes([boxes[0], torch.ones(4, 5)], grid)
     check_boxes([], grid)
-
-
-def test_rank_mean_without_ranks_is_the_value():
-    assert rank_mean(torch.tensor(3.0)) == 3

@@ -38,3 +38,12 @@ def test_code_in_an_info_file_is_refused_and_not_run(tmp_path):
     with pytest.raises(DataError, match=r"infos\.pkl"):
         build_runner(toy_config(tmp_path / "run", train_dataloader=loader))
     assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize(("shared", "warned"), [("True", True), ("False", False)])
+def test_restarts_over_a_shared_store_are_warned_of(tmp_path, monkeypatch, capsys, shared, warned):
+    for name, value in {"MAX_RESTARTS": "1", "USE_AGENT_STORE": shared}.items():
+        monkeypatch.setenv(f"TORCHELASTIC_{name}", value)
+    monkeypatch.setenv("RANK", "0")
+    build_runner(toy_config(tmp_path))
+    assert ("expected TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in capsys.readouterr().err) == warned

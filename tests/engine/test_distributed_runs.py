@@ -1,4 +1,4 @@
-"""Two processes over gloo: the same steps after a kill, and refusals that reach the exit code."""
+"""Two processes over gloo, as torchrun starts them: after a kill, an error or a SIGTERM, and what they score."""
 
 import json
 import os
@@ -8,26 +8,25 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from tests.engine.toy import read_log, toy_config
+from bevkd.engine import checkpoint as files
+from tests.engine.toy import read_log, toy_config, toy_loader
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 
 
-def launch(config, work_dir, *words):
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += [
-        str(REPOSITORY / "tools" / "train.py"),
-        str(config),
-        "--work-dir",
-        str(work_dir),
-        "--launcher",
-        "pytorch",
-    ]
+OWN_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+
+
+def launch(tool, *words, options=(), **variables):
+    """Run a tool under torchrun; exit code and all that was printed."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", **variables}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *options]
+    command += [str(REPOSITORY / "tools" / f"{tool}.py"), *map(str, words), "--launcher", "pytorch"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    run = subprocess.Popen([*command, *words], env=environment, start_new_session=True, **pipes)
+    run = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
     try:
         out, _ = run.communicate(timeout=120)
     except subprocess.TimeoutExpired:
@@ -36,28 +35,131 @@ def launch(config, work_dir, *words):
     return run.returncode, out
 
 
+def train(config, work_dir, *words, **options):
+    return launch("train", config, "--work-dir", work_dir, *words, **options)
+
+
 def write_config(path, **changes):
-    cfg = toy_config("unset", find_unused_parameters=False, **changes)
+    still = toy_loader(shuffle=False, noise=False)
+    cfg = toy_config("unset", **{"val_dataloader": still, "test_dataloader": still, **changes})
     cfg.pop("work_dir")
     cfg.dump(path)
     return path
 
 
-def test_two_processes_go_on_bit_exactly_after_one_is_killed(tmp_path):
-    whole = write_config(tmp_path / "whole.py")
-    killed = write_config(tmp_path / "killed.py", custom_hooks=[{"type": "LossLog", "at": 5, "kill": 9}])
-    code, out = launch(whole, tmp_path / "a")
+def ending(path, **hook):
+    return write_config(path, custom_hooks=[{"type": "LossLog", **hook}])
+
+
+def final_state(work_dir):
+    return files.load_checkpoint(files.find_latest(work_dir))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing disturbs: its config and its work folder."""
+    folder = tmp_path_factory.mktemp("whole")
+    config = write_config(folder / "toy.py")
+    code, out = train(config, folder / "run")
     assert code == 0, out
-    assert launch(killed, tmp_path / "b")[0] != 0
-    code, out = launch(whole, tmp_path / "b", "--resume")
+    return config, folder / "run"
+
+
+def assert_same_run(broken, undisturbed):
+    for name in ("losses.txt", "losses_1.txt"):
+        assert read_log(broken, name) == read_log(undisturbed, name)
+    ours, theirs = final_state(broken), final_state(undisturbed)
+    for key, value in theirs["state_dict"].items():  # running statistics too
+        assert torch.equal(ours["state_dict"][key], value), key
+    assert json.loads((broken / "summary.json").read_text())["total_iters"] == 8
+
+
+def test_a_killed_rank_ends_the_run_and_a_resume_goes_on_bit_exactly(tmp_path, whole):
+    loader = toy_loader(shuffle=True, num_workers=2)
+    killed = write_config(
+        tmp_path / "killed.py",
+        train_dataloader=loader,
+        custom_hooks=[{"type": "LossLog", "at": 5, "kill": 9, "rank": 1}],
+    )
+    code, out = train(killed, tmp_path / "run")
+    assert code != 0
+    assert "SIGKILL" in out
+    code, out = train(whole[0], tmp_path / "run", "--resume")
     assert code == 0, out
-    assert read_log(tmp_path / "a") == read_log(tmp_path / "b")
-    assert json.loads((tmp_path / "b" / "summary.json").read_text())["total_iters"] == 8
+    assert_same_run(tmp_path / "run", whole[1])
+
+
+def test_torchrun_restarts_after_a_kill_and_training_goes_on_bit_exactly(tmp_path, whole):
+    config = ending(tmp_path / "killed.py", at=5, kill=9, rank=1)
+    code, out = train(config, tmp_path / "run", "--resume", options=["--max-restarts", "1"], **OWN_STORE)
+    assert code == 0, out
+    assert "TORCH_DISABLE" not in out
+    assert "training starts anew" in out  # the first time there was nothing to resume from
+    assert "weights loaded from" in out
+    assert_same_run(tmp_path / "run", whole[1])
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_first_failure_is_named_with_its_traceback(tmp_path, rank):
+    code, out = train(ending(tmp_path / "c.py", at=3, kill=0, rank=rank), tmp_path / "run")
+    assert code != 0
+    summary = out[out.index("Root Cause") :]
+    assert f"(local_rank: {rank})" in summary
+    assert "RuntimeError: the first failure" in summary
+    assert "in after_train_iter" in summary
+    assert not list((tmp_path / "run").glob(".*.partial"))
+
+
+def test_bad_input_of_one_rank_names_its_samples(tmp_path):
+    loader = toy_loader(shuffle=False, poison=4)  # rank 0 loads the even samples, rank 1 the odd ones
+    code, out = train(write_config(tmp_path / "c.py", train_dataloader=loader), tmp_path / "run")
+    assert code != 0
+    assert "error: step 1: loss is nan" in out
+    assert "token4" in out[out.index("Root Cause") :]
+    assert not list((tmp_path / "run").glob("*.pth"))
 
 
 def test_sigterm_stops_both_after_the_same_step(tmp_path):
-    config = write_config(tmp_path / "c.py", custom_hooks=[{"type": "LossLog", "at": 3, "kill": 15}])
-    code, out = launch(config, tmp_path / "run")
+    code, out = train(ending(tmp_path / "c.py", at=3, kill=15), tmp_path / "run")
     assert code != 0
     assert "exitcode  : 143" in out, out
     assert (tmp_path / "run" / "stopped_iter_3.pth").exists()
+
+
+def test_a_second_run_in_the_folder_is_refused_on_every_rank(tmp_path, whole):
+    from bevkd.engine.lock import WorkDirLock
+
+    lock = WorkDirLock(tmp_path)
+    lock.acquire()
+    code, out = train(whole[0], tmp_path)
+    lock.release()
+    assert code != 0
+    assert f"in use by process {os.getpid()}" in out
+    assert not list(tmp_path.glob("*.pth"))
+
+
+def test_two_processes_score_what_one_scores(tmp_path, whole):
+    # Eleven samples: the last batch of one rank is filled up with a sample that must not count twice.
+    config = write_config(tmp_path / "c.py", test_dataloader=toy_loader(shuffle=False, length=11, noise=False))
+    checkpoint = files.find_latest(whole[1])
+    code, out = launch("test", config, checkpoint, "--work-dir", tmp_path / "two")
+    assert code == 0, out
+    one = [sys.executable, REPOSITORY / "tools" / "test.py", config, checkpoint, "--work-dir", tmp_path / "one"]
+    subprocess.run(one, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(REPOSITORY)})
+    scores = [json.loads((tmp_path / run / "metrics.json").read_text()) for run in ("one", "two")]
+    assert scores[1] == pytest.approx(scores[0], abs=1e-6)
+
+
+def test_validation_during_training_scores_the_model_that_is_saved(tmp_path, whole):
+    code, out = launch("test", whole[0], files.find_latest(whole[1]), "--work-dir", tmp_path)
+    assert code == 0, out
+    scored = json.loads((tmp_path / "metrics.json").read_text())
+    assert json.loads((whole[1] / "summary.json").read_text())["metrics"] == pytest.approx(scored, abs=1e-6)
+
+
+def test_ranks_see_other_samples_and_draw_other_numbers(whole):
+    first, second = (read_log(whole[1], name) for name in ("losses.txt", "losses_1.txt"))
+    assert not {loss for loss, _ in first.values()} & {loss for loss, _ in second.values()}
+    states = final_state(whole[1])["random_state"]
+    assert len(states) == 2
+    assert not torch.equal(states[0]["torch"], states[1]["torch"])

@@ -21,15 +21,17 @@ from torch.utils.data import Dataset
 
 @DATASETS.register_module()
 class ToyData(Dataset):
-    """Sample i is a noisy line; the noise comes from all three generators.
+    """Sample i is a noisy line; the noise comes from all three generators, or there is none.
 
     ``poison`` makes one sample NaN; ``deadly`` kills the process that loads one.
     """
 
     METAINFO = {"classes": ("line",)}
 
-    def __init__(self, length: int = 12, poison: int | None = None, deadly: int | None = None) -> None:
-        self.length, self.poison, self.deadly = length, poison, deadly
+    def __init__(
+        self, length: int = 12, poison: int | None = None, deadly: int | None = None, noise: bool = True
+    ) -> None:
+        self.length, self.poison, self.deadly, self.noise = length, poison, deadly, noise
         self.metainfo = dict(self.METAINFO)
 
     def __len__(self) -> int:
@@ -37,7 +39,7 @@ class ToyData(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         noise = random.random() + np.random.rand() + torch.rand(4)  # noqa: NPY002
-        x = torch.full((4,), float(index)) / self.length + 0.1 * noise
+        x = torch.full((4,), float(index)) / self.length + 0.1 * noise * self.noise
         if index == self.deadly:
             os.kill(os.getpid(), signal.SIGKILL)
         if index == self.poison:
@@ -68,24 +70,33 @@ class ToyMetric(BaseMetric):
 
     def compute_metrics(self, results: list) -> dict:
         torch.rand(3)  # a metric that moves the generators must not change the training after it
-        return {"mean": sum(results) / len(results)}
+        return {"mean": sum((1 + place / 8) * y for place, y in enumerate(results)) / len(results)}  # order counts
 
 
 @HOOKS.register_module()
 class LossLog(Hook):
-    """Appends every step's loss to ``losses.txt``, and kills the process with ``signal`` after step ``at``."""
+    """Appends every step's loss to ``losses.txt``, and ends the process after step ``at``.
+
+    It is ended by the signal ``kill``, or by an error for 0; where torchrun restarts processes, the first time only;
+    and on one rank alone where ``rank`` is given.
+    """
 
     priority = "VERY_LOW"
 
-    def __init__(self, at: int | None = None, kill: int = signal.SIGKILL, in_val: bool = False) -> None:
-        self.at, self.kill, self.in_val = at, kill, in_val
+    def __init__(
+        self, at: int | None = None, kill: int = signal.SIGKILL, in_val: bool = False, rank: int | None = None
+    ) -> None:
+        self.at, self.kill, self.in_val, self.rank = at, kill, in_val, rank
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         name = "losses.txt" if runner.rank == 0 else f"losses_{runner.rank}.txt"
         with open(Path(runner.work_dir, name), "a") as file:
             lr = runner.optim_wrapper.get_lr()["lr"][0]
             file.write(f"{runner.iter + 1} {outputs['loss'].item().hex()} {lr:.8f}\n")
-        if self.at == runner.iter + 1 and not self.in_val:
+        chosen = self.rank in (None, runner.rank) and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+        if self.at == runner.iter + 1 and not self.in_val and chosen:
+            if not self.kill:
+                raise RuntimeError("the first failure")
             os.kill(os.getpid(), self.kill)
 
     def before_val_iter(self, runner, batch_idx, data_batch=None) -> None:
@@ -126,7 +137,7 @@ def toy_loader(shuffle: bool, num_workers: int = 0, **dataset) -> dict:
     }
 
 
-def read_log(work_dir: str | Path) -> dict[int, tuple[str, str]]:
+def read_log(work_dir: str | Path, name: str = "losses.txt") -> dict[int, tuple[str, str]]:
     """Step to the last loss and learning rate written for it, the loss as an exact hexadecimal float."""
-    lines = Path(work_dir, "losses.txt").read_text().splitlines()
+    lines = Path(work_dir, name).read_text().splitlines()
     return {int(line.split()[0]): tuple(line.split()[1:]) for line in lines}
