@@ -110,4 +110,16 @@ TORCH_LIBRARY(bevkd, m) {
   m.def(
       "masked_feature_loss_backward(Tensor grad, Tensor slope, Tensor weight, Tensor? channel_weight, int power)"
       " -> Tensor");
+
+  // Waymo detections: predictions [P] and ground truths [T], sorted by frame, offsets [F + 1] into them. boxes [N, 7]
+  // float64 (x, y, z centre, length, width, height, heading), types uint8, scores float32, excused bool (no-label zone),
+  // groups int64 (a bit for each group an object is matched in), difficulties uint8 (1, 2), counted int64 (the groups
+  // in which a ground truth is a hit or a miss). iou_thresholds by type, score_cutoffs rising; exact: true overlap
+  // instead of the official one. -> counts [groups, cutoffs, 4] int64 (hits, false alarms, LEVEL_1 misses, misses of
+  // both levels), heading [groups, cutoffs] float32: sum of the hits' heading accuracies
+  m.def(
+      "waymo_matching(Tensor prediction_boxes, Tensor prediction_types, Tensor scores, Tensor excused,"
+      " Tensor prediction_groups, Tensor prediction_offsets, Tensor truth_boxes, Tensor truth_types,"
+      " Tensor difficulties, Tensor truth_groups, Tensor counted, Tensor truth_offsets, int groups,"
+      " float[] iou_thresholds, float[] score_cutoffs, bool exact) -> (Tensor counts, Tensor heading)");
 }

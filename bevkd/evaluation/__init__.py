@@ -1,5 +1,6 @@
-"""Scores by the official tools (importing registers the metrics)."""
+"""Scores by the official tools or their rules (importing registers the metrics)."""
 
 from .nuscenes import NuScenesBEVMetric, evaluate
+from .waymo_metric import WaymoMetric
 
-__all__ = ["NuScenesBEVMetric", "evaluate"]
+__all__ = ["NuScenesBEVMetric", "WaymoMetric", "evaluate"]

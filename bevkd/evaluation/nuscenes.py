@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import math
 import os
 import tempfile
@@ -19,6 +18,7 @@ from bevkd.datasets.constants import CLASSES
 from bevkd.datasets.nuscenes_tables import explained, open_nuscenes
 from bevkd.errors import ConfigError, DataError
 
+from .files import write_json
 from .submission import check_results, format_results, read_results
 
 CONFIG = "detection_cvpr_2019"
@@ -143,26 +143,6 @@ def without_nan(scores: dict[str, Any]) -> dict[str, Any]:
         for label, row in scores["per_class"].items()
     }
     return {**scores, "per_class": per_class}
-
-
-def write_json(content: Any, path: str | Path) -> Path:
-    """Write JSON beside ``path`` and rename it into place, so that it appears whole or not at all.
-
-    Raises:
-        ValueError: a number that is not finite, which JSON cannot hold.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(content, file, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
 
 
 @METRICS.register_module()

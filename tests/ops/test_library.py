@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OPS = (
     *("voxelize", "bev_pool", "box_iou_rotated", "nms", "points_in_boxes"),
     *("rotated_box_mask", "box_keypoints", "sample_keypoints", "masked_feature_loss"),
+    "waymo_matching",
 )
 
 

@@ -1,0 +1,285 @@
+"""Labelled or predicted boxes of many frames as columns, read from and written to Waymo's ``Objects`` files."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bevkd.errors import DataError
+
+from .messages import TYPES, message, read_chunks
+
+BOX_FIELDS = ("center_x", "center_y", "center_z", "length", "width", "height", "heading")
+LEVELS = ("LEVEL_1", "LEVEL_2")
+_FEW_POINTS = 5  # a box with at most so many LiDAR points is LEVEL_2 where no one graded it
+_UNITS = {-6: "seconds", -3: "milliseconds", 3: "nanoseconds"}  # by power of ten against microseconds
+
+
+class FrameKey(NamedTuple):
+    """What names a frame: the segment, the camera (0 for a LiDAR frame) and the time in microseconds."""
+
+    context: str
+    camera: int
+    timestamp: int
+
+    def order(self) -> tuple[str, int]:
+        """Frames sort as in the official tool; single-precision sums depend on it."""
+        return f"{self.context}_{self.camera}", self.timestamp
+
+    def __str__(self) -> str:
+        camera = f" camera {self.camera}" if self.camera else ""
+        return f"frame {self.context or '(no context_name)'}{camera} at {self.timestamp}"
+
+
+@dataclasses.dataclass
+class Objects:
+    """N boxes, a row each. ``source`` names the file or array in errors.
+
+    Attributes:
+        boxes: [N, 7] float64: x, y, z of the centre, length, width, height (m), heading (rad), in the vehicle frame.
+        types: [N] uint8: 1 vehicle, 2 pedestrian, 3 sign, 4 cyclist.
+        frames: [N] int64: rows of ``keys``.
+        keys: F different frames; one may be without any box.
+        scores: [N] float32 in [0, 1].
+        difficulties: [N] uint8: 1, 2, or 0 where no one graded the box.
+        points: [N] int64 LiDAR points in the box, or None where that is not known.
+        excused: [N] bool: overlaps a no-label zone.
+    """
+
+    boxes: np.ndarray
+    types: np.ndarray
+    frames: np.ndarray
+    keys: Sequence[FrameKey]
+    scores: np.ndarray
+    difficulties: np.ndarray
+    points: np.ndarray | None
+    excused: np.ndarray
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        boxes: np.ndarray,
+        types: np.ndarray,
+        frames: np.ndarray,
+        scores: np.ndarray | None = None,
+        difficulties: np.ndarray | None = None,
+        points: np.ndarray | None = None,
+        excused: np.ndarray | None = None,
+        keys: Sequence[FrameKey] | None = None,
+        source: str = "objects",
+    ) -> Objects:
+        """Columns from arrays, checked. ``frames`` are any integers, or rows of ``keys`` where these are given.
+
+        Raises:
+            DataError: a column of another length, an unknown type or difficulty, a number that is not finite, a
+                negative size, a score outside [0, 1].
+        """
+        boxes = np.asarray(boxes, dtype=np.float64)
+        boxes = boxes.reshape(0, 7) if boxes.size == 0 else boxes
+        count = len(boxes)
+        if boxes.ndim != 2 or boxes.shape[1] != 7:
+            raise DataError(f"{source}: boxes have shape {boxes.shape}, expected [N, 7]")
+        frames = np.asarray(frames, dtype=np.int64)
+        if keys is None:
+            numbers, frames = np.unique(frames, return_inverse=True)
+            keys = [FrameKey("", 0, int(number)) for number in numbers]
+        objects = cls(
+            boxes=boxes,
+            types=np.asarray(types),
+            frames=frames,
+            keys=keys,
+            scores=np.ones(count, np.float32) if scores is None else np.asarray(scores, dtype=np.float32),
+            difficulties=np.zeros(count, np.uint8) if difficulties is None else np.asarray(difficulties),
+            points=None if points is None else np.asarray(points),
+            excused=np.zeros(count, bool) if excused is None else np.asarray(excused, dtype=bool),
+            source=source,
+        )
+        _check_columns(objects)
+        objects.types, objects.difficulties = objects.types.astype(np.uint8), objects.difficulties.astype(np.uint8)
+        return objects
+
+    def rows(self, chosen: np.ndarray) -> Objects:
+        """The objects at ``chosen`` (indices or a mask), with all keys."""
+        columns = {
+            field.name: getattr(self, field.name)[chosen]
+            for field in dataclasses.fields(self)
+            if isinstance(getattr(self, field.name), np.ndarray)
+        }
+        return dataclasses.replace(self, **columns)
+
+    def name(self, row: int) -> str:
+        """Object ``row`` for an error's sentence."""
+        return f"{self.source}: object {row} ({self.keys[self.frames[row]]})"
+
+
+def _check_columns(objects: Objects) -> None:
+    for field in dataclasses.fields(objects):
+        column = getattr(objects, field.name)
+        if isinstance(column, np.ndarray) and len(column) != len(objects):
+            raise DataError(f"{objects.source}: {field.name} number {len(column)}, expected {len(objects)} like boxes")
+
+    def refuse(wrong: np.ndarray, what: str, values: np.ndarray, expected: str) -> None:
+        rows = np.flatnonzero(wrong)
+        if len(rows):
+            raise DataError(f"{objects.name(rows[0])}: {what} is {values[rows[0]]}, expected {expected}")
+
+    known = ", ".join(f"{number} ({name})" for number, name in enumerate(TYPES) if number)
+    refuse((objects.types < 1) | (objects.types >= len(TYPES)), "type", objects.types, known)
+    refuse(
+        (objects.difficulties < 0) | (objects.difficulties > len(LEVELS)), "difficulty", objects.difficulties,
+        "1 (LEVEL_1), 2 (LEVEL_2) or 0 (not graded)",
+    )  # fmt: skip
+    for column, field in enumerate(BOX_FIELDS):
+        values = objects.boxes[:, column]
+        refuse(~np.isfinite(values), field, values, "a finite number")
+        if column in (3, 4, 5):
+            refuse(values < 0, field, values, "at least 0")
+    refuse(~((objects.scores >= 0) & (objects.scores <= 1)), "score", objects.scores, "0 to 1")
+
+
+def read_objects(path: str | Path) -> Objects:
+    """An ``Objects`` file as columns, in bounded memory: some 130 bytes an object.
+
+    Raises:
+        DataError: see :func:`bevkd.evaluation.waymo_metrics.messages.read_chunks` and :meth:`Objects.from_arrays`.
+    """
+    tables: list[np.ndarray] = []
+    frames: list[np.ndarray] = []
+    rows_of: dict[tuple[str, int, int], int] = {}
+    for chunk in read_chunks(path):
+        entries = chunk.objects
+        tables.append(np.array([_numbers(entry) for entry in entries], dtype=np.float64).reshape(-1, 12))
+        keys = [(entry.context_name, entry.camera_name, entry.frame_timestamp_micros) for entry in entries]
+        frames.append(np.fromiter((rows_of.setdefault(key, len(rows_of)) for key in keys), np.int64, len(keys)))
+    table = np.concatenate(tables) if tables else np.empty((0, 12))
+    objects = Objects.from_arrays(
+        boxes=np.ascontiguousarray(table[:, :7]), types=table[:, 8].astype(np.int64),
+        frames=np.concatenate(frames) if frames else np.empty(0, np.int64), scores=table[:, 7],
+        difficulties=table[:, 9].astype(np.int64), points=table[:, 10].astype(np.int64), excused=table[:, 11] != 0,
+        keys=[FrameKey(*key) for key in rows_of], source=str(path),
+    )  # fmt: skip
+    _refuse_repeated_frames(objects)
+    return objects
+
+
+def _numbers(entry) -> tuple:
+    label = entry.object
+    box = label.box
+    return (
+        box.center_x, box.center_y, box.center_z, box.length, box.width, box.height, box.heading,
+        entry.score, label.type, label.detection_difficulty_level, label.num_lidar_points_in_box,
+        entry.overlap_with_nlz,
+    )  # fmt: skip
+
+
+def _refuse_repeated_frames(objects: Objects) -> None:
+    """Refuse a frame whose objects are all there twice: a file joined to itself, or one frame from two processes."""
+    order = np.argsort(objects.frames, kind="stable")
+    counts = np.bincount(objects.frames, minlength=len(objects.keys))
+    starts = np.cumsum(counts) - counts
+    halves = np.where(counts % 2 == 0, counts // 2, 0)
+    total = int(halves.sum())
+    frame = np.repeat(np.arange(len(counts)), halves)
+    first = starts[frame] + np.arange(total) - np.repeat(np.cumsum(halves) - halves, halves)
+    one, other = order[first], order[first + halves[frame]]
+    same = (objects.boxes[one] == objects.boxes[other]).all(1)
+    same &= (objects.types[one] == objects.types[other]) & (objects.scores[one] == objects.scores[other])
+    differing = np.bincount(frame[~same], minlength=len(counts))
+    repeated = np.flatnonzero((halves > 0) & (differing == 0))
+    if len(repeated):
+        raise DataError(
+            f"{objects.source}: {objects.keys[repeated[0]]} is there twice, and so are {len(repeated) - 1} others;"
+            " expected every frame once"
+        )
+
+
+def graded(truth: Objects) -> Objects:
+    """Ground truth as it is scored: boxes without a LiDAR point dropped, a level for each one that has none.
+
+    Raises:
+        DataError: a box without a level and without a number of points.
+    """
+    if truth.points is None:
+        ungraded = np.flatnonzero(truth.difficulties == 0)
+        if len(ungraded):
+            raise DataError(
+                f"{truth.name(ungraded[0])}: difficulty is 0 (not graded) and the number of LiDAR points is not known,"
+                " expected one of them"
+            )
+        return truth
+    truth = truth.rows(truth.points > 0)
+    by_points = np.where(truth.points <= _FEW_POINTS, 2, 1).astype(np.uint8)
+    return dataclasses.replace(truth, difficulties=np.where(truth.difficulties == 0, by_points, truth.difficulties))
+
+
+def refuse_unknown_frames(predictions: Objects, truth: Objects) -> None:
+    """Refuse a prediction in a frame that the ground truth does not name, and say when only the unit of time differs.
+
+    Raises:
+        DataError: naming the frame.
+    """
+    known = set(truth.keys)
+    present = np.bincount(predictions.frames, minlength=len(predictions.keys)) > 0
+    unknown = [key for key, here in zip(predictions.keys, present) if here and key not in known]
+    if not unknown:
+        return
+    first = unknown[0]
+    times = [key.timestamp for key in truth.keys if key.context == first.context]
+    if not times:
+        reason = f"which the ground truth {truth.source} does not hold"
+    else:
+        unit = _unit(first.timestamp, times)
+        reason = f"in {unit}" if unit else f"a time that the ground truth {truth.source} does not hold"
+    raise DataError(
+        f"{predictions.source}: {len(unknown)} of {int(present.sum())} frames are unknown, the first is {first},"
+        f" {reason}; expected frame_timestamp_micros of a labelled frame"
+    )
+
+
+def _unit(timestamp: int, known: Sequence[int]) -> str | None:
+    """The unit in which ``timestamp`` lies among ``known`` microseconds (within a minute), when it is another one."""
+    for power, unit in _UNITS.items():
+        if min(abs(timestamp * 10.0**-power - time) for time in known) < 60e6:
+            return unit
+    return None
+
+
+def write_chunks(objects: Objects, ids: Iterable[str] | None = None) -> Iterator[bytes]:
+    """``Objects`` messages in bytes; joined they are one ``Objects`` file.
+
+    Args:
+        ids: [N] Waymo's object ids; left out when None.
+    """
+    labels = itertools.repeat(None) if ids is None else iter(ids)
+    for begin in range(0, len(objects), 4096):
+        part = objects.rows(slice(begin, begin + 4096))
+        chunk = message("Objects")()
+        points = itertools.repeat(None) if part.points is None else part.points.tolist()
+        columns = (part.boxes, part.types, part.frames, part.scores, part.difficulties, part.excused)
+        for (box, kind, frame, score, difficulty, excused), count in zip(zip(*(c.tolist() for c in columns)), points):
+            entry = chunk.objects.add(score=score)
+            entry.context_name, camera, entry.frame_timestamp_micros = objects.keys[frame]
+            if camera:
+                entry.camera_name = camera
+            label = entry.object
+            for field, value in zip(BOX_FIELDS, box):
+                setattr(label.box, field, value)
+            label.type = kind
+            if difficulty:
+                label.detection_difficulty_level = difficulty
+            if count is not None:
+                label.num_lidar_points_in_box = count
+            if excused:
+                entry.overlap_with_nlz = True
+            if (name := next(labels)) is not None:
+                label.id = name
+        yield chunk.SerializeToString()
