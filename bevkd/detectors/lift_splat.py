@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from mmdet3d.registry import MODELS
@@ -104,13 +105,11 @@ class LiftSplatEncoder(CameraEncoder):
         Raises:
             DataError: the matrices do not fit the images or cannot be inverted, or a supervised training has no points.
         """
-        samples, cameras, _, height, width = batch.images.shape
-        features = self.neck(self.backbone(batch.images.flatten(0, 1)))
-        features = features[self.level] if isinstance(features, (list, tuple)) else features
+        features = self.image_features(batch.images)
         matrices = batch.matrices()
-        sizes = (height, width), features.shape[-2:]
-        found = self.depth_net(features, self._ground(matrices, sizes, features), self._numbers(batch, features))
-        depth, lifted = (part.contiguous().unflatten(0, (samples, cameras)) for part in found)
+        sizes = batch.images.shape[-2:], features.shape[-2:]
+        found = self.depth_net(features, *self.conditions(batch, features))
+        depth, lifted = (part.contiguous().unflatten(0, batch.images.shape[:2]) for part in found)
         if losses is not None and self.depth_weight:
             if batch.points is None:
                 raise DataError(
@@ -118,24 +117,31 @@ class LiftSplatEncoder(CameraEncoder):
                 )
             targets = depth_targets(batch.points, matrices, self.depth_range, len(self.bins), *sizes)
             losses["loss_depth"] = self.depth_weight * depth_loss(depth, targets)
-        return self.stem(self._pool(depth, lifted, self.plan(matrices, *sizes, features.device)))
+        plan = self.plan(matrices, *sizes, features.device)
+        return self.splat(depth, lifted, partial(bev_pool, plan=plan))
 
-    def _ground(self, matrices: Tensor, sizes: tuple, features: Tensor) -> Tensor | None:
-        if self.ground_z is None:
-            return None
-        return ground_prior(matrices, self.bins.cpu(), *sizes, self.ground_z).flatten(0, 1).to(features)
+    def image_features(self, images: Tensor) -> Tensor:
+        """[B, N, 3, H, W] to the features [B N, in_channels, h, w] that are lifted."""
+        features = self.neck(self.backbone(images.flatten(0, 1)))
+        return features[self.level] if isinstance(features, (list, tuple)) else features
 
-    def _numbers(self, batch: CameraBatch, features: Tensor) -> Tensor | None:
-        if not self.depth_net.camera_aware:
-            return None
-        numbers = camera_numbers(batch.unaugmented_matrices(), batch.images.shape[-2:])
-        return numbers.flatten(0, 1).to(features.device)
+    def conditions(self, batch: CameraBatch, features: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """What the depth net knows of the cameras beside ``features``: the ground prior and their numbers, or None."""
+        ground = numbers = None
+        image = batch.images.shape[-2:]
+        if self.ground_z is not None:
+            ground = ground_prior(batch.matrices(), self.bins.cpu(), image, features.shape[-2:], self.ground_z)
+            ground = ground.flatten(0, 1).to(features)
+        if self.depth_net.camera_aware:
+            numbers = camera_numbers(batch.unaugmented_matrices(), image).flatten(0, 1).to(features.device)
+        return ground, numbers
 
-    def _pool(self, depth: Tensor, lifted: Tensor, plan: LiftPlan) -> Tensor:
+    def splat(self, depth: Tensor, lifted: Tensor, pool: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Depth [B, N, D, h, w] and features [B, N, h, w, C] to the map; ``pool`` is :func:`bev_pool` over a plan."""
         if not self.normalise:
-            return bev_pool(depth, lifted, plan)
-        pooled = bev_pool(depth, torch.cat((lifted, torch.ones_like(lifted[..., :1])), -1), plan)
-        return pooled[:, :-1] / (1 + pooled[:, -1:])
+            return self.stem(pool(depth, lifted))
+        pooled = pool(depth, torch.cat((lifted, torch.ones_like(lifted[..., :1])), -1))
+        return self.stem(pooled[:, :-1] / (1 + pooled[:, -1:]))
 
     def plan(self, matrices: Tensor, image: Sequence[int], feature: Sequence[int], device: torch.device) -> LiftPlan:
         """The lift plan of [B, N, 4, 4] float64 matrices, kept while geometry, sizes and device stay what they were."""

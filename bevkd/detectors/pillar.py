@@ -76,7 +76,7 @@ class PillarEncoder(LidarEncoder):
         Returns:
             [B, out_channels, Y, X] on the grid.
         """
-        voxels = [self._voxelize(cloud) for cloud in points]
+        voxels = [self.pillars(cloud) for cloud in points]
         cells = self.shape[0] * self.shape[1]
         cell = [b * cells + v.coords[:, 1].long() * self.shape[1] + v.coords[:, 2] for b, v in enumerate(voxels)]
         coords, counts = (torch.cat([getattr(v, name) for v in voxels]) for name in ("coords", "num_points"))
@@ -88,7 +88,8 @@ class PillarEncoder(LidarEncoder):
         canvas = pillars.new_zeros(len(points) * cells, pillars.shape[1]).index_copy(0, torch.cat(cell), pillars)
         return self.stem(canvas.view(len(points), *self.shape, -1).permute(0, 3, 1, 2))
 
-    def _voxelize(self, cloud: Tensor) -> Voxels:
+    def pillars(self, cloud: Tensor) -> Voxels:
+        """The pillars of one cloud [N, 5], as many as training or evaluation keeps."""
         size = (self.side, self.side, self.point_range[5] - self.point_range[2])
         limit = self.max_pillars[0 if self.training else 1]
         return voxelize(self.checked(cloud), size, self.point_range, self.max_points, limit)

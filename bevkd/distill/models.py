@@ -42,6 +42,31 @@ def read_model_config(source: Any, field: str) -> Any:
     return source
 
 
+def student_of(config: Any, field: str) -> Mapping | None:
+    """The student's config, when ``config`` is that of a distiller; None for any other model.
+
+    The distiller's own ``data_preprocessor``, which prepares what its student predicts from, goes with the student.
+
+    Args:
+        config: a model's config or module.
+        field: name of the config field, for the error sentence.
+
+    Raises:
+        ConfigError: a distiller whose student is no model config.
+    """
+    if isinstance(config, nn.Module) or not type_name(config["type"]).endswith("Distiller"):
+        return None
+    student = read_model_config(config.get("student"), f"the student of {field}")
+    if config.get("data_preprocessor"):
+        return {**student, "data_preprocessor": config["data_preprocessor"]}
+    return student
+
+
+def type_name(kind: type | str) -> str:
+    """What a config's ``type`` is called, a class or its name."""
+    return kind if isinstance(kind, str) else kind.__name__
+
+
 def build_model(source: Any, field: str) -> nn.Module:
     """The module of :func:`read_model_config`, built when it is a config."""
     config = read_model_config(source, field)

@@ -10,7 +10,7 @@ import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
-from bevkd.distill.models import build_model, grid_of, head_classes, read_model_config
+from bevkd.distill.models import build_model, grid_of, head_classes, read_model_config, student_of, type_name
 from bevkd.errors import ConfigError
 from bevkd.structures import BEVGrid
 from bevkd.structures.checkpoint import load_weights, sha256
@@ -71,9 +71,8 @@ class LiveTeacher:
 
     def _build(self) -> tuple[nn.Module, str | None]:
         config = read_model_config(self.config, "the teacher's config")
-        if not isinstance(config, nn.Module) and _name(config["type"]).endswith("Distiller"):
-            return build_model(config["student"], "the student of the teacher's config"), "student."
-        return build_model(config, "the teacher's config"), None
+        student = student_of(config, "the teacher's config")
+        return build_model(student or config, "the teacher's config"), "student." if student else None
 
     def info(self) -> dict[str, str | None]:
         """Where the teacher came from: ``config``, ``checkpoint`` and its ``sha256``, for the student's checkpoint."""
@@ -82,7 +81,7 @@ class LiveTeacher:
         if isinstance(self.config, str | Path):
             config = str(self.config)
         else:
-            config = _name(type(self.config) if isinstance(self.config, nn.Module) else self.config["type"])
+            config = type_name(type(self.config) if isinstance(self.config, nn.Module) else self.config["type"])
         checkpoint = None if self.checkpoint is None else str(self.checkpoint)
         return {"config": config, "checkpoint": checkpoint, "sha256": self._sha256}
 
@@ -112,10 +111,6 @@ class LiveTeacher:
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
                 raise ConfigError(f"the teacher's parameter {name!r} is trainable, expected a frozen teacher")
-
-
-def _name(kind: type | str) -> str:
-    return kind if isinstance(kind, str) else kind.__name__
 
 
 def _run(model: nn.Module, inputs: Any, data_samples: Sequence[Any] | None) -> None:

@@ -54,11 +54,11 @@ def build_runner(cfg: Config) -> BEVRunner:
         return BEVRunner.from_cfg(cfg)
 
 
-def require_writable(folder: str | Path) -> None:
-    """Refuse a work folder that cannot be written now, not after the first epoch.
+def require_writable(folder: str | Path, field: str = "work_dir") -> None:
+    """Refuse a folder that cannot be written now, not after the first epoch.
 
     Raises:
-        ConfigError: naming the folder and the reason.
+        ConfigError: naming ``field``, the folder and the reason.
     """
     folder = Path(folder)
     probe = folder / f".write_test.{os.getpid()}.partial"
@@ -68,7 +68,7 @@ def require_writable(folder: str | Path) -> None:
         probe.unlink()
     except OSError as error:
         raise ConfigError(
-            f"work_dir {folder} cannot be written: {error.strerror}; expected a writable folder"
+            f"{field} {folder} cannot be written: {error.strerror}; expected a writable folder"
         ) from error
 
 

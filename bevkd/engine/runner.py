@@ -95,6 +95,12 @@ class BEVRunner(Runner):
             self._train_dataloader = seeded_loader(self._train_dataloader)
         return super().build_train_loop(loop)
 
+    def dump_config(self) -> None:
+        """As in mmengine, except over the very file that the config was read from."""
+        file = self.cfg.filename and Path(self.cfg.filename).resolve()
+        if not file or file.parent != Path(self.work_dir).resolve():
+            super().dump_config()
+
     @staticmethod
     def build_dataloader(*args: Any, **kwargs: Any) -> DataLoader:
         """As in mmengine; the tables that data sets log about themselves go to the log file only."""

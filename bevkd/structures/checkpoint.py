@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
@@ -53,6 +54,8 @@ SAFE_GLOBALS: list[Any] = [
 def read_checkpoint(path: str | Path) -> Any:
     """Everything in a checkpoint file, on the CPU, with ``weights_only=True`` and the zip's checksums verified.
 
+    A ``.safetensors`` file gives its tensors by name.
+
     Raises:
         CheckpointError: naming the file and its kind of fault: missing, empty, truncated, corrupt or unsafe.
     """
@@ -60,6 +63,8 @@ def read_checkpoint(path: str | Path) -> Any:
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} is missing, expected a file")
     _check_bytes(path)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
     known = set(torch.serialization.get_safe_globals())  # those outlive the context below
     try:
         with torch.serialization.safe_globals([entry for entry in SAFE_GLOBALS if entry not in known]):
@@ -70,6 +75,13 @@ def read_checkpoint(path: str | Path) -> Any:
         raise CheckpointError(f"checkpoint {path} is {kind} ({_cause(error)})") from error
     except Exception as error:  # torch raises a dozen types here, from EOFError to RuntimeError of its zip reader
         raise CheckpointError(f"checkpoint {path} is corrupt ({type(error).__name__}: {_cause(error)})") from error
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(f"checkpoint {path} is truncated or no safetensors file ({error})") from error
 
 
 def _check_bytes(path: Path) -> None:

@@ -3,6 +3,7 @@
 import pickle
 
 import pytest
+from mmengine.config import Config
 
 from bevkd.engine import build_runner
 from bevkd.errors import DataError
@@ -47,3 +48,14 @@ def test_restarts_over_a_shared_store_are_warned_of(tmp_path, monkeypatch, capsy
     monkeypatch.setenv("RANK", "0")
     build_runner(toy_config(tmp_path))
     assert ("expected TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in capsys.readouterr().err) == warned
+
+
+def test_the_run_s_config_is_kept_but_not_over_its_source(tmp_path):
+    toy_config("unset").dump(tmp_path / "toy.py")
+    text = (tmp_path / "toy.py").read_text()
+    for work_dir in (tmp_path, tmp_path / "run"):
+        cfg = Config.fromfile(tmp_path / "toy.py")
+        cfg.work_dir = str(work_dir)
+        build_runner(cfg)
+    assert (tmp_path / "toy.py").read_text() == text
+    assert Config.fromfile(tmp_path / "run" / "toy.py").work_dir == str(tmp_path / "run")
