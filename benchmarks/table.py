@@ -8,10 +8,9 @@ from pathlib import Path
 
 from benchmarks.harness import OURS
 from benchmarks.run import Report
-from bevkd.errors import DataError
+from bevkd.visualization.files import renew_section
 
 _GOALS = Path(__file__).with_name("goals.json")
-_BEGIN, _END = "<!-- benchmark_ops: begin -->", "<!-- benchmark_ops: end -->"
 _HEADER = ("op", "case", "threads", "ours ms", "% of copy rate", "times faster than (goal)", "same bits", "peak MB")
 
 
@@ -50,20 +49,13 @@ def renew_readme(readme: Path, folder: Path) -> None:
     Raises:
         DataError: the markers are missing.
     """
-    text = readme.read_text()
-    if text.count(_BEGIN) != 1 or text.count(_END) != 1:
-        raise DataError(f"{readme} has no pair of markers {_BEGIN} and {_END}")
-    head, _, rest = text.partition(_BEGIN)
     parts, machines = [], set()
     for path in sorted(folder.glob("*.json")):
         content = json.loads(path.read_text())
         machine = content["machine"]
         machines.add(f"{machine['hardware']}, {machine['date'][:10]}")
         parts += [(row, content["repeatable"][f"{row['op']}, {row['case']}"]) for row in content["results"]]
-    body = f"{_BEGIN}\n{_table(parts)}\n\nMeasured on: {'; '.join(sorted(machines))}.\n{_END}"
-    partial = readme.with_suffix(".partial")
-    partial.write_text(head + body + rest.partition(_END)[2])
-    partial.replace(readme)
+    renew_section(readme, "benchmark_ops", f"{_table(parts)}\n\nMeasured on: {'; '.join(sorted(machines))}.")
 
 
 def _table(rows: list[tuple[dict, bool]]) -> str:

@@ -1,7 +1,6 @@
 """The main job from nothing: a LiDAR detector teaches a camera detector, and the nuScenes devkit scores the result."""
 
 import argparse
-import json
 import os
 import shlex
 import subprocess
@@ -37,41 +36,45 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run(*command: str) -> None:
-    """Run one command of the demo, shown as a user would type it, and end the demo when it fails."""
-    print(f"\n$ python {shlex.join(command)}", flush=True)
-    start = time.monotonic()
-    code = subprocess.run([sys.executable, *command], cwd=ROOT).returncode
-    if code:
-        print(f"error: the step above ended with exit code {code}; `make demo` goes on from there", file=sys.stderr)
-        sys.exit(code)
-    print(f"({time.monotonic() - start:.0f} s)", flush=True)
-
-
 def make_world(args: argparse.Namespace) -> Path:
     """The synthetic world with its infos; a finished one is used again."""
-    world = args.out / f"world_seed{args.seed}_{args.frames}frames"
-    if not world.exists():
-        run("tools/create_data.py", "synthetic", str(world), "--seed", str(args.seed), "--frames", str(args.frames),
-            "--image-size", "128", "352")  # fmt: skip
-    if not (world / "nuscenes_infos_val.pkl").exists():
-        run("tools/create_data.py", "nuscenes", str(world))
-    return world
+    from bevkd.engine import compare
+
+    root = args.out / f"world_seed{args.seed}_{args.frames}frames"
+    print(f"world: {root}", flush=True)
+    return compare.make_world(root, {"seed": args.seed, "frames": args.frames, "image_size": (128, 352)})
 
 
-def train(name: str, world: Path, args: argparse.Namespace, *options: str) -> dict:
-    """Train and score one recipe unless that is done already; its row of the table."""
+def train(name: str, world: Path, args: argparse.Namespace, teacher: Path | None = None) -> dict:
+    """Train and score one recipe, or go on with it, unless that is done already; its row of the table."""
+    from bevkd.engine.compare import Job, read_result
+    from bevkd.engine.compare.run import start_job
+    from bevkd.engine.config import parse_options
+
     work_dir = args.out / Path(RECIPES[name]).stem
-    summary, scores = work_dir / "summary.json", work_dir / "scores.json"
-    if not (summary.exists() and scores.exists()):
-        resume = ["--resume"] if (work_dir / "last_checkpoint").exists() else []
-        options = [*args.cfg_options, *options]
-        run("tools/train.py", RECIPES[name], "--work-dir", str(work_dir), "--data-root", str(world),
-            "--seed", str(args.seed), *resume, *(["--cfg-options", *options] if options else []))  # fmt: skip
-    else:
+    options = parse_options(args.cfg_options)
+    job = Job(name, str(work_dir), RECIPES[name], args.seed, options, str(world), teacher=teacher and str(teacher))
+    if read_result(work_dir) is not None:
         print(f"\n{name}: finished before, see {work_dir} (remove it to train again)")
-    row = {"name": name, "work_dir": work_dir, "checkpoint": (work_dir / "last_checkpoint").read_text().strip()}
-    return {**row, **json.loads(scores.read_text()), "step_time": json.loads(summary.read_text())["median_step_s"]}
+    else:
+        shown = ["tools/train.py", job.config, "--work-dir", job.work_dir, "--data-root", str(world)]
+        print(f"\n{name}, as by: python {shlex.join([*shown, '--seed', str(args.seed)])}", flush=True)
+        finish(start_job(job))
+    result = read_result(work_dir)
+    row = {"name": name, "work_dir": work_dir, "checkpoint": result["checkpoint"], "step_time": result["step_s"]}
+    return {**row, **result["seen"]}
+
+
+def finish(process: subprocess.Popen) -> None:
+    """Wait for a training; the demo ends with it when it fails or the user stops the demo."""
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        process.terminate()
+        code = process.wait()
+    if code:
+        print(f"error: the training ended with exit code {code}; `make demo` goes on from there", file=sys.stderr)
+        sys.exit(code)
 
 
 def report(rows: list[dict], world: Path, args: argparse.Namespace) -> None:
@@ -111,7 +114,7 @@ def main() -> None:
     world = make_world(args)
     teacher = train(TEACHER, world, args)
     plain = train(PLAIN, world, args)
-    distilled = train(DISTILLED, world, args, f"model.teacher.checkpoint={teacher['checkpoint']}")
+    distilled = train(DISTILLED, world, args, teacher=teacher["work_dir"])
     report([teacher, plain, distilled], world, args)
     print(f"demo: {time.monotonic() - start:.0f} s")
 

@@ -1,0 +1,252 @@
+"""What is compared: worlds, teachers, students and arms, read from one config file and checked for fairness."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from bevkd.engine.compare.job import Job
+from bevkd.engine.config import load_config
+from bevkd.errors import ConfigError, nearest
+
+# Of a resolved recipe: what a student with a teacher must have in common with the one without.
+_SCHEDULE = ("train_cfg", "optim_wrapper", "param_scheduler", "auto_scale_lr", "randomness")
+_LOADER = ("batch_size", "sampler", "batch_sampler", "drop_last", "num_batch_per_epoch")
+_PER_SENSOR = ("pipeline", "modality", "previous")  # a teacher needs its own sensors
+
+
+@dataclass(frozen=True)
+class World:
+    """Where the data is: ``root``, and for a synthetic folder the arguments to make it with."""
+
+    root: str
+    synthetic: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A teacher, or a student without one: a recipe, changes of it, its name in tables, and a teacher's seed."""
+
+    config: str
+    options: Mapping[str, Any]
+    title: str
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A student with a teacher.
+
+    Attributes:
+        path: which sensors teach which, for tables. method: likewise.
+        config: recipe of the distiller. options: changes of it.
+        teacher, student: names of the grid's.
+        goal: the gain in points that is aimed at, for tables; None for none.
+    """
+
+    path: str
+    method: str
+    config: str
+    options: Mapping[str, Any]
+    teacher: str
+    student: str
+    goal: float | None = None
+    teacher_key: str = "model.teacher.checkpoint"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One comparison.
+
+    Attributes:
+        name: of its folder and tables.
+        seeds: each arm and each student is trained once with each.
+        teachers, students, arms: by name.
+        world, unseen: the data that is trained and validated on, and scenes that are scored alone.
+        options: changes of every recipe.
+        metrics: names of scores from 0 to 1; the first decides the order of sentences.
+    """
+
+    name: str
+    seeds: tuple[int, ...]
+    teachers: Mapping[str, Model]
+    students: Mapping[str, Model]
+    arms: Mapping[str, Arm]
+    world: World | None = None
+    unseen: World | None = None
+    options: Mapping[str, Any] = None
+    metrics: tuple[str, ...] = ("mAP", "NDS")
+
+    def only(self, patterns: Iterable[str] = (), seeds: Sequence[int] | None = None) -> Grid:
+        """The arms whose names fit one of the patterns (all without any), the models that they need, these seeds.
+
+        Raises:
+            ConfigError: a pattern that fits no arm, or no seed.
+        """
+        patterns = list(patterns)
+        for pattern in patterns:
+            if not fnmatch.filter(self.arms, pattern):
+                raise ConfigError(f"no arm of {self.name} is called {pattern!r}{nearest(pattern, self.arms)}")
+        arms = {
+            name: arm
+            for name, arm in self.arms.items()
+            if not patterns or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+        }
+        seeds = self.seeds if seeds is None else _seeds(seeds)
+        teachers = {name: self.teachers[name] for name in dict.fromkeys(arm.teacher for arm in arms.values())}
+        students = {name: self.students[name] for name in dict.fromkeys(arm.student for arm in arms.values())}
+        return Grid(**{**vars(self), "arms": arms, "seeds": seeds, "teachers": teachers, "students": students})
+
+    def jobs(self, out: str | Path) -> list[Job]:
+        """Every training below ``out``: teachers, then seed by seed the students and their arms."""
+        jobs = [self.teacher_job(name, out) for name in self.teachers]
+        for seed in self.seeds:
+            jobs += [self.student_job(name, seed, out) for name in self.students]
+            jobs += [self.arm_job(name, seed, out) for name in self.arms]
+        return jobs
+
+    def teacher_job(self, name: str, out: str | Path) -> Job:
+        """The training of a teacher."""
+        model = self.teachers[name]
+        return self._job(f"teachers/{name}", out, model.config, model.options, model.seed)
+
+    def student_job(self, name: str, seed: int, out: str | Path) -> Job:
+        """The training of a student without a teacher."""
+        model = self.students[name]
+        return self._job(f"students/{name}/seed{seed}", out, model.config, model.options, seed)
+
+    def arm_job(self, name: str, seed: int, out: str | Path) -> Job:
+        """The training of a student with a teacher."""
+        arm = self.arms[name]
+        teacher = self.teacher_job(arm.teacher, out).work_dir
+        return self._job(
+            f"arms/{name}/seed{seed}", out, arm.config, arm.options, seed, teacher=teacher, teacher_key=arm.teacher_key
+        )
+
+    def _job(self, name: str, out: str | Path, config: str, options: Mapping, seed: int, **teacher: Any) -> Job:
+        return Job(
+            name,
+            str(Path(out, name)),
+            config,
+            seed,
+            {**(self.options or {}), **options},
+            self.world and self.world.root,
+            self.unseen and self.unseen.root,
+            **teacher,
+        )
+
+    def require_fair(self, out: str | Path) -> None:
+        """Every arm must train the same student by the same schedule on the same samples as its control.
+
+        Raises:
+            ConfigError: naming the arm and what differs; also for recipes and options that do not exist.
+        """
+        for name, arm in self.arms.items():
+            mine, control = (
+                job.resolve()
+                for job in (self.arm_job(name, self.seeds[0], out), self.student_job(arm.student, self.seeds[0], out))
+            )
+            for what, (found, expected) in _compared(mine, control).items():
+                if found != expected:
+                    where = _difference(found, expected, what)
+                    raise ConfigError(f"arm {name!r} and its student {arm.student!r} differ in {where}")
+
+
+def read_grid(path: str | Path, options: Mapping[str, Any] | None = None) -> Grid:
+    """Read a comparison: a config file with the attributes of :class:`Grid`, its parts as dicts.
+
+    Raises:
+        ConfigError: no such file, an unknown or missing key, or a teacher or student that is not there.
+    """
+    cfg = load_config(path, options)
+    content = {key: value for key, value in cfg.to_dict().items() if not key.startswith("_")}
+    content.setdefault("name", Path(path).stem)
+    _require_keys(content, Grid, str(path))
+    for key in ("world", "unseen"):
+        content[key] = _part(World, content[key], f"{path}: {key}") if content.get(key) else None
+    for key, kind in (("teachers", Model), ("students", Model), ("arms", Arm)):
+        content[key] = {
+            name: _part(
+                kind, {"options": {}, **({"title": name} if kind is Model else {}), **part}, f"{path}: {key}.{name}"
+            )
+            for name, part in content[key].items()
+        }
+    content["seeds"] = _seeds(content["seeds"])
+    content["metrics"] = tuple(content.get("metrics") or Grid.metrics)
+    grid = Grid(**content)
+    for name, arm in grid.arms.items():
+        for role, known in ((arm.teacher, grid.teachers), (arm.student, grid.students)):
+            if role not in known:
+                raise ConfigError(f"{path}: arm {name!r} names {role!r}, which is not there{nearest(role, known)}")
+    if not grid.arms:
+        raise ConfigError(f"{path}: arms are empty, expected arms=dict(name=dict(...))")
+    return grid
+
+
+def _part(kind: type, content: Mapping[str, Any], where: str) -> Any:
+    _require_keys(content, kind, where)
+    return kind(**content)
+
+
+def _require_keys(content: Mapping[str, Any], kind: type, where: str) -> None:
+    known = [field.name for field in fields(kind)]
+    for key in content:
+        if key not in known:
+            raise ConfigError(f"{where} has the unknown key {key!r}{nearest(key, known)}")
+    missing = [key for key in known if key not in content and not hasattr(kind, key)]
+    if missing:
+        raise ConfigError(f"{where} lacks {', '.join(missing)}")
+
+
+def _seeds(seeds: Any) -> tuple[int, ...]:
+    seeds = tuple(seeds)
+    if not seeds or len(set(seeds)) != len(seeds) or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
+        raise ConfigError(f"seeds are {list(seeds)}, expected different whole numbers from 0 up")
+    return seeds
+
+
+def _compared(mine: Config, control: Config) -> dict[str, tuple[Any, Any]]:
+    """What must be equal: name -> (of the arm, of the control)."""
+    pairs = {key: (mine.get(key), control.get(key)) for key in _SCHEDULE}
+    loaders = [cfg.get("train_dataloader") or {} for cfg in (mine, control)]
+    pairs |= {f"train_dataloader.{key}": tuple(loader.get(key) for loader in loaders) for key in _LOADER}
+    pairs["train_dataloader.dataset"] = tuple(_without(loader.get("dataset") or {}, _PER_SENSOR) for loader in loaders)
+    pairs["BEVAugment"] = tuple(_augments(loader.get("dataset") or {}) for loader in loaders)
+    model = mine.get("model") or {}
+    if "student" in model:
+        student = model["student"]
+        student = load_config(student).model if isinstance(student, str) else student
+        pairs["model"] = (_plain(student), _plain(control.get("model")))
+    return {key: (_plain(found), _plain(expected)) for key, (found, expected) in pairs.items()}
+
+
+def _without(node: Any, keys: Sequence[str]) -> Any:
+    if isinstance(node, Mapping):
+        return {key: _without(value, keys) for key, value in node.items() if key not in keys}
+    return node
+
+
+def _augments(node: Mapping) -> list:
+    steps = list(node.get("pipeline") or [])
+    inner = node.get("dataset")
+    return [step for step in steps if step.get("type") == "BEVAugment"] + (_augments(inner) if inner else [])
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {key: _plain(value) for key, value in node.items()}
+    return [_plain(value) for value in node] if isinstance(node, list | tuple) else node
+
+
+def _difference(found: Any, expected: Any, where: str) -> str:
+    """The first place in which two configs differ, in words."""
+    if isinstance(found, Mapping) and isinstance(expected, Mapping):
+        for key in [*expected, *(key for key in found if key not in expected)]:
+            if found.get(key) != expected.get(key):
+                return _difference(found.get(key), expected.get(key), f"{where}.{key}")
+    return f"{where}: {found!r}, expected {expected!r} as in the student's recipe"

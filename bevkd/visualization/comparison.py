@@ -1,0 +1,143 @@
+"""The result of a comparison as a table, a plot and JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from bevkd.visualization.files import whole_file
+from bevkd.visualization.style import FAINT, INK, add_pixel_axes, new_figure, save_figure
+
+Summary = Mapping[str, Any]
+SCENES = {"seen": "validation", "unseen": "unseen"}
+COLOURS = {"seen": "#0f8b72", "unseen": "#c8751c"}
+ROW, LEFT, PANEL, GAP, TOP, BOTTOM = 58, 330, 460, 40, 96, 76
+
+
+def comparison_table(summary: Summary) -> str:
+    """The summary of :func:`bevkd.engine.compare.summarise` as markdown, scores in points (hundredths).
+
+    Each arm has a line for the validation scenes and one for unseen scenes. Several metrics stand in one cell, in the
+    order of the heading. A gain is the mean over seeds with its 95% interval.
+    """
+    metrics = " / ".join(summary["metrics"])
+    heads = (
+        "path",
+        "method",
+        "scenes",
+        f"teacher ({metrics})",
+        "student",
+        "student + KD",
+        "gain",
+        "goal",
+        "seeds",
+        "step",
+    )
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * 3 + "---:|" * (len(heads) - 3)]
+    for arm in summary["arms"].values():
+        splits = [split for split in SCENES if split in arm] or [None]
+        lines += ["| " + " | ".join(_cells(arm, split, summary["metrics"])) + " |" for split in splits]
+    done, total = summary["jobs"]["done"], summary["jobs"]["all"]
+    if done < total:
+        lines += ["", f"{done} of {total} trainings are done; means are over the seeds that both students finished."]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(arm: Mapping[str, Any], split: str | None, metrics: list[str]) -> list[str]:
+    names = [arm["path"], arm["method"], SCENES.get(split, "–")]
+    if split is None:
+        return [*names, *["–"] * 4, _goal(arm, None), "0", "–"]
+    found = [arm[split][metric] for metric in metrics]
+    columns = [" / ".join(_points(part[key]) for part in found) for key in ("teacher", "without", "with")]
+    gains = " / ".join(_points(part["gain"], "+") + _interval(part) for part in found)
+    step = "–" if arm["step_ratio"] is None else f"{arm['step_ratio']:.2f}x"
+    return [*names, *columns, gains, _goal(arm, found), str(len(arm["seeds"])), step]
+
+
+def _points(value: float | None, sign: str = "") -> str:
+    return "–" if value is None else f"{100 * value:{sign}.1f}".replace("-", "−")
+
+
+def _interval(part: Mapping[str, Any]) -> str:
+    return "" if part["interval"] is None else f" ± {100 * part['interval']:.1f}"
+
+
+def _goal(arm: Mapping[str, Any], found: list[Mapping] | None) -> str:
+    if arm["goal"] is None:
+        return "–"
+    if found is None:
+        return f"+{arm['goal']:.1f}"
+    reached = all(100 * part["gain"] >= arm["goal"] for part in found)
+    return f"+{arm['goal']:.1f}: {'reached' if reached else 'MISSED'}"
+
+
+def draw_comparison(summary: Summary, path: str | os.PathLike) -> Path | None:
+    """Draw every arm's gain by metric: each seed a dot, the mean with its interval, zero as a line.
+
+    Returns:
+        ``path``; None where no arm has a result yet.
+    """
+    arms = [arm for arm in summary["arms"].values() if any(split in arm for split in SCENES)]
+    if not arms:
+        return None
+    metrics = summary["metrics"]
+    width = LEFT + len(metrics) * (PANEL + GAP)
+    figure = new_figure(width, TOP + ROW * len(arms) + BOTTOM)
+    for number, metric in enumerate(metrics):
+        axes = add_pixel_axes(figure, LEFT + number * (PANEL + GAP), TOP, PANEL, ROW * len(arms))
+        _draw_panel(axes, arms, metric, labels=number == 0)
+    title = f"{summary['name']}: gain of distillation over the same student without a teacher"
+    figure.text(20 / width, 1 - 34 / (TOP + ROW * len(arms) + BOTTOM), title, fontsize=15, color=INK, fontweight="bold")
+    return save_figure(figure, path)
+
+
+def _draw_panel(axes: Axes, arms: list[Mapping[str, Any]], metric: str, labels: bool) -> None:
+    axes.axvline(0.0, color=INK, linewidth=1.2)
+    for row, arm in enumerate(arms):
+        for split, offset in (("seen", -0.16), ("unseen", 0.16)):
+            if split in arm:
+                _draw_gain(axes, arm[split][metric], row + offset, COLOURS[split])
+    axes.set_ylim(len(arms) - 0.5, -0.5)
+    axes.set_yticks(range(len(arms)), [f"{arm['path']}\n{arm['method']}" for arm in arms] if labels else [])
+    axes.set_xlabel(f"gain in {metric} (points)", fontsize=12, color=INK)
+    axes.tick_params(labelsize=11, colors=INK, length=0)
+    axes.grid(True, axis="x", color="#e3e7ec", linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(FAINT)
+    if labels:
+        for split, colour in COLOURS.items():
+            if any(split in arm for arm in arms):
+                axes.plot([], [], "o", color=colour, label=f"{SCENES[split]} scenes")
+        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, frameon=False, fontsize=11, labelcolor=INK)
+
+
+def _draw_gain(axes: Axes, part: Mapping[str, Any], height: float, colour: str) -> None:
+    seeds = [100 * gain for gain in part["gains"].values()]
+    axes.plot(seeds, [height] * len(seeds), "o", color=colour, markersize=4, alpha=0.45)
+    half = None if part["interval"] is None else 100 * part["interval"]
+    axes.errorbar(100 * part["gain"], height, xerr=half, fmt="D", color=colour, markersize=7, capsize=4, linewidth=2)
+
+
+def write_comparison(summary: Summary, folder: str | os.PathLike) -> Path:
+    """Write ``NAME.md``, ``NAME.json`` and ``NAME.png`` into ``folder``; each appears whole or not at all.
+
+    Returns:
+        The path of the table.
+    """
+    folder, name = Path(folder), summary["name"]
+    folder.mkdir(parents=True, exist_ok=True)
+    text = comparison_table(summary)
+    if draw_comparison(summary, folder / f"{name}.png") is not None:
+        text += f"\n![gains by arm]({name}.png)\n"
+    contents = {".json": json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False) + "\n", ".md": text}
+    for ending, content in contents.items():
+        with whole_file(folder / f"{name}{ending}") as file:
+            file.write(content.encode())
+    return folder / f"{name}.md"
