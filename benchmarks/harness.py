@@ -105,7 +105,7 @@ def copy_rate(device: torch.device, megabytes: int = 256, repeats: int = 15) -> 
     """Bytes per second that ``copy_`` reads and writes now, the median of ``repeats``."""
     source = torch.rand(megabytes * 2**18, device=device)
     target = torch.empty_like(source)
-    times = [_once(lambda: target.copy_(source), device)[0] for _ in range(repeats)]
+    times = [once(lambda: target.copy_(source), device)[0] for _ in range(repeats)]
     return 2 * source.numel() * 4 / statistics.median(times)
 
 
@@ -140,13 +140,13 @@ def _interleaved(
             taken = samples[candidate.name]
             if len(taken) >= _LEAST_SAMPLES and sum(wall for wall, _ in taken) > _SECONDS:
                 continue
-            sample = _once(candidate.run, device)
+            sample = once(candidate.run, device)
             if number >= _WARM_UP:
                 taken.append(sample)
     return samples
 
 
-def _once(run: Callable[[], Any], device: torch.device) -> tuple[float, float]:
+def once(run: Callable[[], Any], device: torch.device) -> tuple[float, float]:
     """Seconds of wall time (on a GPU between two events) and of the process's CPU time for one call."""
     if device.type == "cuda":
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))

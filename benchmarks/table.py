@@ -15,22 +15,30 @@ _HEADER = ("op", "case", "threads", "ours ms", "% of copy rate", "times faster t
 
 
 def write_results(report: Report, folder: Path) -> list[Path]:
-    """One file per family, named by family, bevkd's version and the hardware; each appears whole or not at all."""
+    """One file per family, see :func:`write_result`."""
+    return [
+        write_result(
+            family,
+            {
+                "machine": report.machine,
+                "results": [result.as_dict() for result in results],
+                "repeatable": report.repeatable[family],
+            },
+            folder,
+        )
+        for family, results in report.results.items()
+    ]
+
+
+def write_result(name: str, content: dict, folder: Path) -> Path:
+    """A file named by ``name``, bevkd's version and the hardware of ``content["machine"]``, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    hardware = re.sub(r"[^A-Za-z0-9]+", "-", report.machine["hardware"]).strip("-")
-    paths = []
-    for family, results in report.results.items():
-        content = {
-            "machine": report.machine,
-            "results": [result.as_dict() for result in results],
-            "repeatable": report.repeatable[family],
-        }
-        path = folder / f"{family}_{report.machine['bevkd']}_{hardware}.json"
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(content, indent=1) + "\n")
-        partial.replace(path)
-        paths.append(path)
-    return paths
+    hardware = re.sub(r"[^A-Za-z0-9]+", "-", content["machine"]["hardware"]).strip("-")
+    path = folder / f"{name}_{content['machine']['bevkd']}_{hardware}.json"
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n")
+    partial.replace(path)
+    return path
 
 
 def to_markdown(report: Report) -> str:
