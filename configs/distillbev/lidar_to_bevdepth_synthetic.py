@@ -17,10 +17,4 @@ model = dict(
     init_from_teacher={"head.task_heads": "head.task_heads"},
 )
 
-train_pipeline = [
-    dict(type="LoadSweeps", sweeps=0),
-    dict(type="LoadCameras", size={{_base_.image_size}}),
-    {{_base_.augment}},
-    dict(type="PackBEV"),
-]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline, modality=dict(use_lidar=True, use_camera=True)))
+train_dataloader = dict(dataset=dict(pipeline={{_base_.train_both}}, modality={{_base_.both_sensors}}))

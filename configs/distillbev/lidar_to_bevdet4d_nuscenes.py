@@ -17,20 +17,8 @@ model = dict(
     init_from_teacher={"head.task_heads": "head.task_heads"},
 )
 
-train_pipeline = [
-    dict(type="LoadSweeps", sweeps=9),
-    dict(
-        type="LoadCameras",
-        size={{_base_.image_size}},
-        augment=dict(resize=(0.877, 1.25), rotate=(-5.4, 5.4), flip=True),
-        previous=True,
-    ),
-    dict(type="BEVAugment"),
-    dict(type="PackBEV"),
-]
-test_pipeline = [dict(type="LoadCameras", size={{_base_.image_size}}, previous=True), dict(type="PackBEV")]
 train_dataloader = dict(
-    dataset=dict(pipeline=train_pipeline, modality=dict(use_lidar=True, use_camera=True), previous=True)
+    dataset=dict(pipeline={{_base_.train_both_previous}}, modality={{_base_.both_sensors}}, previous=True)
 )
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline, previous=True))
+val_dataloader = dict(dataset=dict(pipeline={{_base_.test_camera_previous}}, previous=True))
 test_dataloader = val_dataloader

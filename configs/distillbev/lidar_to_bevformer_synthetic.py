@@ -23,10 +23,4 @@ model = dict(
     ),
 )
 
-train_pipeline = [
-    dict(type="LoadSweeps", sweeps=0),
-    dict(type="LoadCameras", size={{_base_.image_size}}),
-    {{_base_.augment}},
-    dict(type="PackBEV"),
-]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline, modality=dict(use_lidar=True, use_camera=True)))
+train_dataloader = dict(dataset=dict(pipeline={{_base_.train_both}}, modality={{_base_.both_sensors}}))

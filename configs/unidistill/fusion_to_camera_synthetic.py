@@ -10,10 +10,4 @@ model = dict(
     methods=dict(unidistill=dict(type="UniDistill", feature=10.0, relation=5.0, response=10.0)),
 )
 
-train_pipeline = [
-    dict(type="LoadSweeps", sweeps=0),
-    dict(type="LoadCameras", size={{_base_.image_size}}),
-    {{_base_.augment}},
-    dict(type="PackBEV"),
-]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline, modality=dict(use_lidar=True, use_camera=True)))
+train_dataloader = dict(dataset=dict(pipeline={{_base_.train_both}}, modality={{_base_.both_sensors}}))

@@ -14,22 +14,6 @@ model = dict(
     methods=dict(unidistill=dict(type="UniDistill", feature=10.0, relation=1.0, response=10.0)),
 )
 
-train_pipeline = [
-    dict(type="LoadSweeps", sweeps=9),
-    dict(
-        type="LoadCameras",
-        size={{_base_.image_size}},
-        augment=dict(resize=(0.877, 1.25), rotate=(-5.4, 5.4), flip=True),
-    ),
-    dict(type="BEVAugment"),
-    dict(type="PackBEV"),
-]
-test_pipeline = [
-    dict(type="LoadSweeps", sweeps=9),
-    dict(type="LoadCameras", size={{_base_.image_size}}),
-    dict(type="PackBEV"),
-]
-modality = dict(use_lidar=True, use_camera=True)
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline, modality=modality))
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline, modality=modality))
+train_dataloader = dict(dataset=dict(pipeline={{_base_.train_both}}, modality={{_base_.both_sensors}}))
+val_dataloader = dict(dataset=dict(pipeline={{_base_.test_both}}, modality={{_base_.both_sensors}}))
 test_dataloader = val_dataloader
