@@ -21,7 +21,7 @@ test_evaluator = val_evaluator
 # Pipelines with both sensors, for fusion and for students whose teacher has the other one.
 image_size = (256, 704)
 image_augment = dict(resize=(0.877, 1.25), rotate=(-5.4, 5.4), flip=True)
-image_preprocessor = dict(type="Det3DDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+normalised_images = dict(type="Det3DDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 both_sensors = dict(use_lidar=True, use_camera=True)
 train_both = [
     dict(type="LoadSweeps", sweeps=9),

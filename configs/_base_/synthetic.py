@@ -23,7 +23,7 @@ test_evaluator = val_evaluator
 
 # Pipelines with both sensors, for fusion and for students whose teacher has the other one.
 image_size = (128, 352)
-image_preprocessor = dict(type="Det3DDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+normalised_images = dict(type="Det3DDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 both_sensors = dict(use_lidar=True, use_camera=True)
 train_both = [
     dict(type="LoadSweeps", sweeps=0),

@@ -7,7 +7,7 @@ model = dict(
     type="Distiller",
     student={{_base_.model}},
     # The teacher's images; the student has none.
-    data_preprocessor={{_base_.image_preprocessor}},
+    data_preprocessor={{_base_.normalised_images}},
     teacher=dict(
         type="LiveTeacher",
         config="configs/fusion/lidar_camera_nuscenes.py",

@@ -7,7 +7,7 @@ model = dict(
     type="Distiller",
     student={{_base_.model}},
     # The teacher's images; the student has none.
-    data_preprocessor={{_base_.image_preprocessor}},
+    data_preprocessor={{_base_.normalised_images}},
     teacher=dict(type="LiveTeacher", config="configs/synthetic/fusion.py", checkpoint="work_dirs/fusion/epoch_3.pth"),
     methods=dict(unidistill=dict(type="UniDistill", feature=10.0, relation=1.0, response=10.0)),
 )
