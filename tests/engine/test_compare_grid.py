@@ -1,11 +1,16 @@
 """A comparison's file: what it may say, which trainings it means, and that an unfair arm is refused."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from mmengine.config import Config
 
 from bevkd.engine.compare import read_grid
 from bevkd.errors import ConfigError
 from tests.engine.toy import toy_config
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -112,3 +117,12 @@ def test_other_sensors_for_the_teacher_are_fair(write, recipe, tmp_path):
     options = {"+train_dataloader.dataset.pipeline": [{"type": "LoadSweeps"}]}
     arm = {"path": "p", "method": "m", "config": recipe, "teacher": "big", "student": "small", "options": options}
     read_grid(write(arms={"x": {**arm, "teacher_key": "load_from"}})).require_fair(tmp_path)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "compare").glob("*.py")), ids=lambda path: path.stem)
+def test_the_grids_of_the_repository_are_fair(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    grid = replace(read_grid(path), world=None, unseen=None)
+    grid.require_fair(tmp_path)
+    for job in grid.jobs(tmp_path):
+        job.resolve()
