@@ -1,8 +1,9 @@
 # What distillation gains on the synthetic world, path by method, three seeds: some hours on two quiet cores.
 #   nohup nice python tools/compare.py configs/compare/bench.py --threads 2 > bench.log 2>&1 &
-# The papers' methods alone, 27 trainings: --only 'l2*' 'f2*' 'c2*'. The same command goes on after a kill. Students train briefly and are far from trained out, teachers train longer; a
-# student has the same schedule, samples and order with and without a teacher. The scenes of `unseen` are for the table
-# alone: settings are to be chosen on the validation scenes of `world`.
+# The papers' methods alone, 27 trainings: --only 'l2*' 'f2*' 'c2*'. The same command goes on after a kill.
+# Students train briefly and are far from trained out, teachers train longer; a student has the same schedule, samples
+# and order with and without a teacher. The scenes of `unseen` are for the table alone: settings are to be chosen on
+# the validation scenes of `world`.
 #
 # "UniDistill", "DistillBEV" and "RDD" are the papers' methods alone. "start" copies the teacher's bird's-eye-view
 # encoder and head into the student before the first step and distils nothing after it; "start + X" does both, so that
