@@ -13,11 +13,14 @@ world = dict(root="data/bench", synthetic=dict(seed=0, **_size))
 unseen = dict(root="data/bench_unseen", synthetic=dict(seed=101, scenes=1, **_size))  # its training scene is not used
 seeds = (0, 1, 2)
 
-_brief, _longer = {"train_cfg.max_epochs": 2}, {"train_cfg.max_epochs": 6}  # LiDAR learns faster than cameras
+_brief = {"train_cfg.max_epochs": 2}  # LiDAR learns faster than cameras
+_longer = {"train_cfg.max_epochs": 6}
 _compact = {**_brief, "model.student.lidar_encoder.downsample": 1}  # as lidar_pillar_coarse.py
 _parts = {"bev_encoder": "bev_encoder", "head": "head"}
-_start, _start_too = {"+model.init_from_teacher": _parts}, {"model.init_from_teacher": _parts}
-_silent, _no_rdd = {"+model.schedules": {"unidistill": [(0, 0.0)]}}, {"+model.schedules": {"rdd": [(0, 0.0)]}}
+_start = {"+model.init_from_teacher": _parts}
+_start_too = {"model.init_from_teacher": _parts}  # of a recipe that has some of it already
+_silent = {"+model.schedules": {"unidistill": [(0, 0.0)]}}
+_no_rdd = {"+model.schedules": {"rdd": [(0, 0.0)]}}
 _bare = {"model.methods.unidistill.adapters": None}  # what starts from the teacher needs no adapter to it
 
 teachers = dict(
