@@ -11,6 +11,7 @@ EPILOG = """examples:
   python tools/create_data.py synthetic data/synthetic_waymo --format waymo --frames 20
   python tools/create_data.py nuscenes data/synthetic
   python tools/create_data.py nuscenes data/nuscenes --version v1.0-trainval --out-dir data/infos
+  python tools/create_data.py waymo data/waymo
 """
 
 
@@ -69,7 +70,25 @@ def parse_args() -> argparse.Namespace:
     infos.add_argument("root", type=Path, help="nuScenes folder that holds the tables' folder, samples and maps")
     infos.add_argument("--version", default="v1.0-mini", help="tables' folder under root")
     infos.add_argument("--out-dir", type=Path, default=None, help="where to write (default: root)")
+    add_waymo(commands)
     return parser.parse_args()
+
+
+def add_waymo(commands: argparse._SubParsersAction) -> None:
+    """The flags of ``waymo``."""
+    waymo = commands.add_parser(
+        "waymo",
+        help="convert a Waymo v2 (Parquet) folder",
+        description="Write points, images and waymo_infos_<split>.pkl (mmdet3d's v1.1 schema) of a Waymo Open Dataset "
+        "v2 folder. Called again, it goes on after the last finished segment.",
+        epilog="example: python tools/create_data.py waymo data/waymo --splits validation",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    waymo.add_argument("root", type=Path, help="folder with training, validation and testing, or some of them")
+    waymo.add_argument("--out-dir", type=Path, default=None, help="where to write (default: root)")
+    waymo.add_argument("--splits", nargs="+", choices=("training", "validation", "testing"), default=None,
+                       help="default: all that are there")  # fmt: skip
+    waymo.add_argument("--workers", type=int, default=2, help="processes")
 
 
 def read_scenes(words: list[str] | None) -> int | list[str] | None:
@@ -102,9 +121,15 @@ def main() -> None:
     if args.command == "synthetic":
         print(f"wrote {make_world(args)}")
         return
-    from bevkd.datasets.infos import create_infos
+    if args.command == "waymo":
+        from bevkd.datasets.waymo.convert import convert
 
-    for path in create_infos(args.root, args.version, args.out_dir).values():
+        written = convert(args.root, args.out_dir, args.splits, args.workers)
+    else:
+        from bevkd.datasets.infos import create_infos
+
+        written = create_infos(args.root, args.version, args.out_dir)
+    for path in written.values():
         print(f"wrote {path}")
 
 

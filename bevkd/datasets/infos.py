@@ -85,17 +85,17 @@ def create_infos(
         validate_infos({"metainfo": metainfo, "data_list": data_list}, folder / f"nuscenes_infos_{split}.pkl")
     folder.mkdir(parents=True, exist_ok=True)
     return {
-        split: _write({"metainfo": metainfo, "data_list": data_list}, folder / f"nuscenes_infos_{split}.pkl")
+        split: write_pickle({"metainfo": metainfo, "data_list": data_list}, folder / f"nuscenes_infos_{split}.pkl")
         for split, data_list in lists.items()
     }
 
 
-def _write(infos: dict, path: Path) -> Path:
-    """Pickle ``infos`` beside ``path`` and rename it into place."""
+def write_pickle(content: dict, path: Path) -> Path:
+    """Pickle ``content`` beside ``path`` and rename it into place, so that it appears whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "wb") as file:
-            pickle.dump(infos, file, protocol=4)
+            pickle.dump(content, file, protocol=4)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -10,19 +10,16 @@ from mmdet3d.datasets import NuScenesDataset
 from mmdet3d.registry import DATASETS, TRANSFORMS
 from mmdet3d.structures import LiDARInstance3DBoxes
 
-from bevkd.errors import BevkdError, ConfigError, DataError
-
-from . import safe_pickle, transforms  # noqa: F401  (importing transforms registers them)
+from . import transforms  # noqa: F401  (importing transforms registers them)
 from .constants import CAMERAS, REGENERATE
+from .samples import WholeSamples, link_previous, read_infos, refuse_empty_filter
 from .validate import validate_infos
 
 _PREFIX = {"pts": "samples/LIDAR_TOP", "sweeps": "sweeps/LIDAR_TOP", **{name: f"samples/{name}" for name in CAMERAS}}
-# What bad data raises inside a transform; a programming error (TypeError, AttributeError ...) keeps its traceback.
-_DATA_ERRORS = (BevkdError, OSError, ValueError, KeyError, EOFError)
 
 
 @DATASETS.register_module()
-class NuScenesBEVDataset(NuScenesDataset):
+class NuScenesBEVDataset(WholeSamples, NuScenesDataset):
     """mmdet3d's ``NuScenesDataset`` that never hides broken data.
 
     What differs: the info file is read without running code from it and is validated once; a sample that fails to
@@ -55,11 +52,7 @@ class NuScenesBEVDataset(NuScenesDataset):
         **kwargs: Any,
     ) -> None:
         self.previous = previous
-        if filter_empty_gt:
-            raise ConfigError(
-                "filter_empty_gt=True replaces a sample without boxes by a random one; NuScenesBEVDataset keeps it "
-                "(an empty scene teaches what background looks like): leave the option out"
-            )
+        refuse_empty_filter(filter_empty_gt, "NuScenesBEVDataset")
         super().__init__(
             data_root=os.fspath(data_root),
             ann_file=os.fspath(ann_file),
@@ -74,19 +67,18 @@ class NuScenesBEVDataset(NuScenesDataset):
     def load_data_list(self) -> list[dict]:
         """Read, validate and resolve the info file."""
         path = Path(self.ann_file)
-        if not path.is_file():
-            raise DataError(
-                f"{path}: no such info file; make it with `python tools/create_data.py nuscenes {self.data_root}` from "
-                "the tables there, or a whole synthetic set with `python tools/create_data.py synthetic`"
-            )
-        infos = safe_pickle.load(path)
+        infos = read_infos(
+            path,
+            f"`python tools/create_data.py nuscenes {self.data_root}` from the tables there, or a whole synthetic set "
+            "with `python tools/create_data.py synthetic`",
+        )
         validate_infos(infos, path, CAMERAS if self.modality["use_camera"] else ())
         for key, value in infos["metainfo"].items():
             self._metainfo.setdefault(key, value)
         self._metainfo["version"] = infos["metainfo"].get("version", self._metainfo["version"])
         data = [self.parse_data_info(info) for info in infos["data_list"]]
         if self.previous:
-            _link_previous(data, path)
+            link_previous(data, path, REGENERATE)
         return data
 
     def parse_data_info(self, info: dict) -> dict:
@@ -114,31 +106,3 @@ class NuScenesBEVDataset(NuScenesDataset):
             "gt_bboxes_3d": LiDARInstance3DBoxes(boxes, box_dim=boxes.shape[1], origin=(0.5, 0.5, 0.5)),
             "gt_labels_3d": np.array([label for label, _ in kept], dtype=np.int64),
         }
-
-    def prepare_data(self, index: int) -> dict:
-        """Run the pipeline on one sample, or raise with its token."""
-        sample = self.get_data_info(index)
-        token = sample["token"]
-        sample["box_type_3d"] = self.box_type_3d
-        sample["box_mode_3d"] = self.box_mode_3d
-        if "ann_info" in sample:
-            sample.update(sample["ann_info"])
-        try:
-            packed = self.pipeline(sample)
-        except _DATA_ERRORS as error:
-            raise DataError(f"sample {token}: {error}") from error
-        if packed is None:
-            raise DataError(f"sample {token}: the pipeline returned nothing; expected a packed sample")
-        return packed
-
-
-def _link_previous(data: list[dict], path: Path) -> None:
-    """Give every sample its predecessor's sensors; a copy of each, so that subsets of the data set keep theirs."""
-    known = {info["token"]: info for info in data}
-    for info in data:
-        before = info.get("prev")
-        if before is None or (before and before not in known):
-            found = "no 'prev'" if before is None else f"prev {before}, which is not in the file"
-            raise DataError(f"{path}: sample {info['token']} has {found}; expected it for previous=True: {REGENERATE}")
-        other = known[before] if before else info
-        info["previous"] = {key: other[key] for key in ("token", "timestamp", "ego2global", "lidar_points", "images")}

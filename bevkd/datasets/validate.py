@@ -30,7 +30,26 @@ def validate_infos(infos: Any, path: str | Path = "infos", cameras: tuple[str, .
     Raises:
         DataError: naming the file, the sample's token and the field.
     """
-    _check_header(infos, path)
+    boxes, labels, velocities = check_infos(infos, path, cameras, CLASSES, REGENERATE)
+    check_box_convention(boxes, labels, velocities, path)
+
+
+def check_infos(
+    infos: Any, path: str | Path, cameras: tuple[str, ...], classes: tuple[str, ...], regenerate: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The checks of :func:`validate_infos` that hold for every data set: all of them but the box convention.
+
+    Args:
+        classes: Names by label.
+        regenerate: How to make the file again, for the error.
+
+    Returns:
+        All boxes ``[M, 7]``, labels ``[M]`` and velocities ``[M, 2]``.
+
+    Raises:
+        DataError: see :func:`validate_infos`.
+    """
+    _check_header(infos, path, classes, regenerate)
     tokens: set[str] = set()
     for index, info in enumerate(infos["data_list"]):
         _require(info, _SAMPLE_KEYS, f"{path}: data_list[{index}]")
@@ -43,15 +62,15 @@ def validate_infos(infos: Any, path: str | Path = "infos", cameras: tuple[str, .
         for number, instance in enumerate(info.get("instances") or ()):
             _require(instance, _INSTANCE_KEYS, f"{where}: instances[{number}]")
     boxes, labels, velocities, owners = _gather_instances(infos["data_list"], path)
-    _check_boxes(boxes, labels, infos["data_list"], owners, path)
-    check_box_convention(boxes, labels, velocities, path)
+    _check_boxes(boxes, labels, infos["data_list"], owners, path, classes)
+    return boxes, labels, velocities
 
 
-def _check_header(infos: Any, path: str | Path) -> None:
+def _check_header(infos: Any, path: str | Path, classes: tuple[str, ...], regenerate: str) -> None:
     if isinstance(infos, dict) and "infos" in infos and "data_list" not in infos:
         raise DataError(
             f"{path}: an info file of mmdet3d before 1.0 (keys 'infos' and 'metadata'), whose boxes are (w, l, h) with "
-            f"yaw = -yaw - pi/2; expected schema 1.1: {REGENERATE}"
+            f"yaw = -yaw - pi/2; expected schema 1.1: {regenerate}"
         )
     if not isinstance(infos, dict) or "data_list" not in infos or "metainfo" not in infos:
         found = sorted(map(str, infos)) if isinstance(infos, dict) else type(infos).__name__
@@ -59,15 +78,15 @@ def _check_header(infos: Any, path: str | Path) -> None:
     meta = infos["metainfo"]
     version = str(meta.get("info_version"))
     if version != "1.1":
-        raise DataError(f"{path}: metainfo.info_version is {version}, expected 1.1: {REGENERATE}")
+        raise DataError(f"{path}: metainfo.info_version is {version}, expected 1.1: {regenerate}")
     if not infos["data_list"]:
         raise DataError(f"{path}: data_list is empty, expected at least one sample")
     categories = meta.get("categories", {})
-    wrong = [name for i, name in enumerate(CLASSES) if categories.get(name, i) != i]
+    wrong = [name for i, name in enumerate(classes) if categories.get(name, i) != i]
     if wrong:
         raise DataError(
             f"{path}: metainfo.categories gives {wrong[0]} the label {categories[wrong[0]]}, expected "
-            f"{CLASSES.index(wrong[0])} (class order {', '.join(CLASSES)})"
+            f"{classes.index(wrong[0])} (class order {', '.join(classes)})"
         )
 
 
@@ -150,11 +169,21 @@ def _gather_instances(data_list: list[dict], path: str | Path) -> tuple[np.ndarr
     )
 
 
-def _check_boxes(boxes: np.ndarray, labels: np.ndarray, data_list: list[dict], owners: np.ndarray, path: Any) -> None:
+def _check_boxes(
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    data_list: list[dict],
+    owners: np.ndarray,
+    path: Any,
+    classes: tuple[str, ...],
+) -> None:
     problems = (
         (~np.isfinite(boxes).all(axis=1), "bbox_3d {box} is not finite"),
         ((boxes[:, 3:6] <= 0).any(axis=1), "bbox_3d {box} has a size that is not positive"),
-        ((labels < -1) | (labels >= len(CLASSES)), "bbox_label_3d is {label}, expected -1 (ignored) to 9"),
+        (
+            (labels < -1) | (labels >= len(classes)),
+            f"bbox_label_3d is {{label}}, expected -1 (ignored) to {len(classes) - 1}",
+        ),
         (np.abs(boxes[:, 6]) > 4 * np.pi, "bbox_3d {box} has a yaw that looks like degrees, expected radians"),
     )
     for bad, text in problems:

@@ -7,7 +7,10 @@ from bevkd.engine.build import build_runner
 from bevkd.engine.config import load_config
 from bevkd.engine.runner import BEVRunner
 
-_ROOMS = ("mmdet3d.models", "bevkd.datasets.nuscenes", "bevkd.detectors", "bevkd.distill", "bevkd.evaluation")
+_ROOMS = (
+    "mmdet3d.models", "bevkd.datasets.nuscenes", "bevkd.datasets.waymo.dataset", "bevkd.detectors", "bevkd.distill",
+    "bevkd.evaluation",
+)  # fmt: skip
 
 
 def register_all() -> None:

@@ -21,6 +21,7 @@ from bevkd.engine.runner import BEVRunner
 from bevkd.errors import ConfigError
 
 _number = itertools.count()
+_SAFE = ("NuScenesBEVDataset", "WaymoBEVDataset")
 
 
 def build_runner(cfg: Config) -> BEVRunner:
@@ -99,7 +100,7 @@ def _prepare_visualizer(cfg: Config) -> None:
 def _check_infos(cfg: Config) -> None:
     """Refuse info files that hold more than data, for data sets that would unpickle whatever is in them.
 
-    NuScenesBEVDataset reads safely by itself; mmdet3d's own data sets do not.
+    bevkd's data sets read safely by themselves; mmdet3d's own do not.
 
     Raises:
         DataError: naming the file.
@@ -108,7 +109,7 @@ def _check_infos(cfg: Config) -> None:
     for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
         node = (cfg.get(loader) or {}).get("dataset")
         while isinstance(node, Mapping):
-            if str(node.get("ann_file", "")).endswith(".pkl") and node.get("type") != "NuScenesBEVDataset":
+            if str(node.get("ann_file", "")).endswith(".pkl") and node.get("type") not in _SAFE:
                 files.add(Path(node.get("data_root") or "", node["ann_file"]))
             node = node.get("dataset")
     if files:

@@ -1,4 +1,4 @@
-"""Point a resolved config at another nuScenes folder.
+"""Point a resolved config at another data folder.
 
 By the time a config is read, ``data_root`` has been copied into data sets, database samplers and annotation paths,
 so changing the top-level variable alone changes nothing. This module rewrites every copy.
@@ -31,16 +31,14 @@ def use_data_root(cfg: Config, root: str | Path) -> None:
     """
     root = Path(root)
     if not root.is_dir():
-        raise DataError(
-            f"data root {root} is not a folder; expected one with the v1.0-* tables, samples/ and the infos"
-        )
+        raise DataError(f"data root {root} is not a folder; expected one with the info files and the sensors' files")
     old = cfg.get("data_root") or _first_root(cfg)
     if old:
         for key in cfg:
             cfg[key] = _rewrite(cfg[key], old.rstrip("/") + "/", str(root) + "/")
     cfg.data_root = str(root) + "/"
     version = _version(root)
-    if version is None:
+    if version is None and "NuScenes" in str(cfg.get("test_evaluator") or cfg.get("val_evaluator")):
         print_log(f"{root} has no v1.0-* tables: training works, evaluation will not", "current", logging.WARNING)
     for key in _LOADERS:
         if cfg.get(key):

@@ -2,7 +2,7 @@
 
 from .augment import BEVAugment
 from .cameras import LoadCameras
-from .lidar import LoadSweeps
+from .lidar import LoadSweeps, LoadWaymoPoints
 from .pack import PackBEV
 
-__all__ = ["BEVAugment", "LoadCameras", "LoadSweeps", "PackBEV"]
+__all__ = ["BEVAugment", "LoadCameras", "LoadSweeps", "LoadWaymoPoints", "PackBEV"]

@@ -11,19 +11,20 @@ from mmengine.logging import print_log
 
 from bevkd.errors import DataError
 
-_POINT_BYTES = 20  # x, y, z, intensity, ring as float32
 _FAR = 1000.0  # metres; no automotive LiDAR returns come from there, but misread bytes do
 _BAD_FRACTION = 0.1
 
 
-def read_points(path: str | Path, num_points: int | None = None) -> np.ndarray:
-    """Points ``[N, 5]`` float32 (x, y, z, intensity, ring) of one nuScenes ``.pcd.bin`` file.
+def read_points(path: str | Path, num_points: int | None = None, features: int = 5) -> np.ndarray:
+    """Points ``[N, features]`` float32 of a file without a head, such as nuScenes' ``.pcd.bin`` (x, y, z, intensity,
+    ring).
 
     Args:
         num_points: How many the file should hold, where the info file says so.
+        features: Numbers per point, of which the first three are x, y, z.
 
     Raises:
-        DataError: missing or empty file, a size that is no multiple of 20 bytes, another number of points than
+        DataError: missing or empty file, a size that is no whole number of points, another number of points than
             ``num_points``, or values that show another format (for example float64 read as float32).
     """
     try:
@@ -31,12 +32,12 @@ def read_points(path: str | Path, num_points: int | None = None) -> np.ndarray:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); expected a LiDAR sweep") from None
     if not raw.size:
-        raise DataError(f"{path}: 0 bytes; expected points of 5 float32 values")
-    if raw.size % _POINT_BYTES:
+        raise DataError(f"{path}: 0 bytes; expected points of {features} float32 values")
+    if raw.size % (4 * features):
         raise DataError(
-            f"{path}: {raw.size} bytes is not a multiple of {_POINT_BYTES}; the sweep is truncated or not float32"
+            f"{path}: {raw.size} bytes is not a multiple of {4 * features}; the sweep is truncated or not float32"
         )
-    points = raw.view(np.float32).reshape(-1, 5)
+    points = raw.view(np.float32).reshape(-1, features)
     if num_points is not None and len(points) != num_points:
         raise DataError(f"{path}: {len(points)} points, but the info file says {num_points}; the sweep was changed")
     if np.abs(points[:, :3]).max() < _FAR:  # the usual case, at a third of the price; False for NaN
@@ -47,6 +48,14 @@ def read_points(path: str | Path, num_points: int | None = None) -> np.ndarray:
             f"{path}: {bad} of {len(points)} points are not finite or beyond {_FAR:.0f} m; expected float32 metres"
         )
     return points
+
+
+def drop_bad_points(points: np.ndarray) -> tuple[np.ndarray, int]:
+    """Points without those of which one of the first four values is not finite, and the number of these."""
+    if np.isfinite(points[:, :4].sum()):  # one value that is not finite makes the sum so
+        return points, 0
+    finite = np.isfinite(points[:, :4]).all(axis=1)
+    return points[finite], len(points) - int(finite.sum())
 
 
 @TRANSFORMS.register_module()
@@ -100,12 +109,7 @@ class LoadSweeps(BaseTransform):
     def _load(self, record: dict) -> tuple[np.ndarray, int]:
         """One sweep in the key frame's LiDAR frame, and how many of its points were not finite."""
         path = record["lidar_path"]
-        points = read_points(path, record.get("num_points"))
-        bad = 0
-        if not np.isfinite(points[:, :4].sum()):  # one value that is not finite makes the sum so
-            finite = np.isfinite(points[:, :4]).all(axis=1)
-            bad = len(points) - int(finite.sum())
-            points = points[finite]
+        points, bad = drop_bad_points(read_points(path, record.get("num_points")))
         if bad and not LoadSweeps._warned:
             LoadSweeps._warned = True
             print_log(f"{path}: dropped {bad} points that are not finite (later files are not named)", "current", 30)
@@ -117,3 +121,32 @@ class LoadSweeps(BaseTransform):
             sweep_to_key = np.linalg.inv(key_to_sweep)
             points[:, :3] = points[:, :3] @ sweep_to_key[:3, :3].T + sweep_to_key[:3, 3]
         return points, bad
+
+
+@TRANSFORMS.register_module()
+class LoadWaymoPoints(BaseTransform):
+    """A Waymo frame's points as ``results['points']`` ``[N, 5]``: x, y, z (metres), tanh(intensity), elongation.
+
+    Intensity has a long tail in Waymo's data; its hyperbolic tangent, as in mmdet3d's recipes, lies in [0, 1).
+    Points with a value that is not finite are dropped; their number is ``results['num_dropped_points']``.
+
+    Args:
+        no_label_zones: keep points where nothing is labelled; without them a detector never sees such places.
+
+    Raises:
+        DataError: see :func:`read_points`.
+    """
+
+    def __init__(self, no_label_zones: bool = True) -> None:
+        self.no_label_zones = no_label_zones
+
+    def transform(self, results: dict) -> dict:
+        record = results["lidar_points"]
+        points = read_points(record["lidar_path"], record.get("num_points"), record["num_pts_feats"])
+        points, results["num_dropped_points"] = drop_bad_points(points)
+        if not self.no_label_zones:
+            points = points[points[:, 5] == 0]
+        cloud = points[:, :5].copy()
+        np.tanh(cloud[:, 3], out=cloud[:, 3])
+        results["points"] = LiDARPoints(torch.from_numpy(cloud), points_dim=5)
+        return results

@@ -224,8 +224,8 @@ def _image(row: dict[str, Any], where: str) -> CameraImage:
     time = row["pose_timestamp"]
     if not 1e9 <= time < 1e10:
         raise DataError(f"{where}: pose_timestamp is {time}, expected seconds since 1970 (ten digits)")
-    if not row["image"]:
-        raise DataError(f"{where}: image is empty, expected the bytes of a JPEG")
+    if not row["image"].startswith(b"\xff\xd8"):
+        raise DataError(f"{where}: image has {len(row['image'])} bytes that do not begin as a JPEG does")
     velocity = [row[f"velocity.{kind}_velocity.{axis}"] for kind in ("linear", "angular") for axis in "xyz"]
     shutter = ("shutter", "camera_trigger_time", "camera_readout_done_time")
     return CameraImage(
