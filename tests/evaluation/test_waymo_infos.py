@@ -35,12 +35,11 @@ def make_infos() -> dict:
 
 
 def make_results(infos: dict) -> dict:
-    """The ground truth as a detector would predict it: bottom centres."""
+    """The ground truth as a detector would predict it: bottom centres, as in the infos."""
     results = {}
     for sample, info in enumerate(infos["data_list"]):
         known = [i for i in info["instances"] if i["bbox_label_3d"] >= 0]
         boxes = torch.tensor([[*i["bbox_3d"], 0.0, 0.0] for i in known]).reshape(-1, 9)
-        boxes[:, 2] -= boxes[:, 5] / 2
         labels = torch.tensor([i["bbox_label_3d"] for i in known], dtype=torch.int64)
         results[sample] = {"bboxes_3d": boxes, "scores_3d": torch.full((len(known),), 0.9), "labels_3d": labels}
     return results
@@ -53,6 +52,7 @@ def test_ground_truth_scores_perfectly():
     assert truth.frames.tolist() == [0, 0, 1, 1]
     assert len(truth.keys) == 3
     np.testing.assert_allclose(found.boxes, truth.boxes, atol=1e-6)
+    assert truth.boxes[0, 2] == pytest.approx(1 + 1.6 / 2)  # the middle, which Waymo's messages hold
     scores = evaluate(found, truth)
     for name in ("VEHICLE", "PEDESTRIAN", "CYCLIST"):
         assert scores[f"OBJECT_TYPE_TYPE_{name}_LEVEL_2/APH"] == pytest.approx(1, abs=1e-6)

@@ -111,6 +111,7 @@ def _instances(frame: Frame, boxes: np.ndarray, chosen: np.ndarray) -> list[dict
                 "bbox_3d_isvalid": bool(labels.num_points[row] > 0),
                 "velocity": velocities[row, :2].tolist(),
                 "num_lidar_pts": int(labels.num_points[row]),
+                "num_top_lidar_pts": int(labels.num_top_points[row]),
                 "difficulty": int(labels.difficulty[row]),
                 "track_id": str(labels.ids[row]),
                 "camera_id": int(labels.synced_cameras[row]) - 1,

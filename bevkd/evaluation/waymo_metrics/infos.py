@@ -20,8 +20,8 @@ def objects_from_infos(infos: Mapping[str, Any], source: str = "infos") -> Objec
 
     Args:
         infos: ``metainfo`` (``categories``: label by class name, or ``classes``) and ``data_list``: ``context_name``,
-            ``timestamp`` (microseconds) and ``instances`` with ``bbox_3d`` (x, y, z of the centre, dx, dy, dz, yaw in
-            the vehicle frame), ``bbox_label_3d``, ``num_lidar_pts`` and ``difficulty`` (0, 1, 2).
+            ``timestamp`` (microseconds) and ``instances`` with ``bbox_3d`` (x, y, z of the bottom centre, dx, dy, dz,
+            yaw in the vehicle frame), ``bbox_label_3d``, ``num_lidar_pts`` and ``difficulty`` (0, 1, 2).
 
     Raises:
         DataError: a frame that is there twice, a timestamp that is not in microseconds, an unknown class, or what
@@ -44,6 +44,7 @@ def objects_from_infos(infos: Mapping[str, Any], source: str = "infos") -> Objec
             rows.append([*instance["bbox_3d"], type_of[label], instance["difficulty"], instance["num_lidar_pts"]])
             frames.append(frame)
     table = np.array(rows, dtype=np.float64).reshape(-1, 10)
+    table[:, 2] += table[:, 5] / 2
     whole = table[:, 7:].astype(np.int64)
     return Objects.from_arrays(
         boxes=np.ascontiguousarray(table[:, :7]), types=whole[:, 0], frames=frames, difficulties=whole[:, 1],
