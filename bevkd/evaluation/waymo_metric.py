@@ -20,7 +20,7 @@ LEADERBOARD = ("TYPE_VEHICLE", "TYPE_PEDESTRIAN", "TYPE_CYCLIST")
 
 
 @METRICS.register_module()
-class WaymoMetric(BaseMetric):
+class WaymoBEVMetric(BaseMetric):
     """Collects ``pred_instances_3d`` by frame, writes ``predictions.bin`` and scores it by Waymo's rules.
 
     Args:
@@ -91,7 +91,7 @@ class WaymoMetric(BaseMetric):
             return Path(self.output_dir)
         log_file = MMLogger.get_current_instance().log_file  # work_dir/<time stamp>/<time stamp>.log
         if not log_file:
-            raise ConfigError("WaymoMetric.output_dir is not set and no experiment with a work dir is running")
+            raise ConfigError("WaymoBEVMetric.output_dir is not set and no experiment with a work dir is running")
         return Path(log_file).parent.parent
 
 

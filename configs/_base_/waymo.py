@@ -19,6 +19,6 @@ val_dataloader = dict(
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(type="WaymoBEVDataset", data_root=data_root, ann_file="waymo_infos_val.pkl", test_mode=True),
 )
-val_evaluator = dict(type="WaymoMetric", data_root=data_root, ann_file="waymo_infos_val.pkl")
+val_evaluator = dict(type="WaymoBEVMetric", data_root=data_root, ann_file="waymo_infos_val.pkl")
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator

@@ -68,7 +68,7 @@ def test_data_hold_what_the_models_look_at(path):
         assert ("LoadCameras" in steps) == ("camera_encoder" in looked_at)
         if "LoadCameras" in steps:
             assert steps["LoadCameras"]["cameras"] == tuple(CAMERAS.values())
-    assert config.test_evaluator.type == "WaymoMetric"
+    assert config.test_evaluator.type == "WaymoBEVMetric"
 
 
 @pytest.mark.parametrize("path", SMALL)

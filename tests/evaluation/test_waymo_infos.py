@@ -10,7 +10,7 @@ import torch
 
 from bevkd.errors import DataError
 from bevkd.evaluation.waymo import evaluate
-from bevkd.evaluation.waymo_metric import WaymoMetric
+from bevkd.evaluation.waymo_metric import WaymoBEVMetric
 from bevkd.evaluation.waymo_metrics.infos import objects_from_infos, objects_from_results
 from bevkd.evaluation.waymo_metrics.objects import read_objects
 
@@ -107,7 +107,7 @@ def run_metric(folder, results, **kwargs):
     from mmdet3d.structures import LiDARInstance3DBoxes
 
     (folder / "infos.pkl").write_bytes(pickle.dumps(make_infos(), protocol=4))
-    metric = WaymoMetric(str(folder), "infos.pkl", output_dir=str(folder / "out"), **kwargs)
+    metric = WaymoBEVMetric(str(folder), "infos.pkl", output_dir=str(folder / "out"), **kwargs)
     metric.dataset_meta = {"classes": CLASSES}
     for sample, result in results.items():
         boxes = LiDARInstance3DBoxes(result["bboxes_3d"], box_dim=9)
