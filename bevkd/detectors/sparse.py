@@ -44,13 +44,25 @@ def _scatter_nd(indices: Tensor, updates: Tensor, shape: Sequence[int]) -> Tenso
     return updates.new_zeros(*shape).index_put(tuple(indices.long().T), updates)
 
 
-def choose_algorithms(module: nn.Module, device: torch.device) -> None:
-    """Let every sparse convolution below ``module`` run on ``device``: CPUs have ``ConvAlgo.Native`` only."""
-    for layer in module.modules():
-        if isinstance(layer, SparseConvolution):
-            if not hasattr(layer, "cuda_algo"):
-                layer.cuda_algo = layer.algo
-            layer.algo = ConvAlgo.Native if device.type == "cpu" else layer.cuda_algo
+def run_anywhere(model: nn.Module) -> None:
+    """Let every sparse convolution of a model run where its input is: CPUs have ``ConvAlgo.Native`` only.
+
+    Does nothing to a model without them; calling it again does nothing.
+    """
+    if spconv_ops is None:
+        return
+    layers = [layer for layer in model.modules() if isinstance(layer, SparseConvolution)]
+    if layers:
+        require_spconv(type(model).__name__)
+    for layer in layers:
+        if not hasattr(layer, "cuda_algo"):
+            layer.cuda_algo = layer.algo
+            layer.register_forward_pre_hook(_choose_algorithm)
+
+
+def _choose_algorithm(layer: nn.Module, inputs: tuple) -> None:
+    on_cpu = inputs[0].features.device.type == "cpu"
+    layer.algo = ConvAlgo.Native if on_cpu else layer.cuda_algo
 
 
 def share_neighbours(stage: nn.Module, key: str) -> None:

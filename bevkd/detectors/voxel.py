@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bevkd.detectors.layers import PointBatchNorm
 from bevkd.detectors.lidar import LidarEncoder
-from bevkd.detectors.sparse import choose_algorithms, require_spconv, share_neighbours
+from bevkd.detectors.sparse import require_spconv, run_anywhere, share_neighbours
 from bevkd.errors import ConfigError
 from bevkd.ops import MeanVoxels, voxelize_mean
 from bevkd.structures import BEVGrid
@@ -95,6 +95,7 @@ class VoxelEncoder(LidarEncoder):
         share_neighbours(self.sparse.conv_input, "stage1")
         for number, stage in enumerate(self.sparse.encoder_layers, 1):
             share_neighbours(stage, f"stage{number}")
+        run_anywhere(self.sparse)
         self.out_channels = widths[-1] * self._heights_left(depth, stages)
 
     def forward(self, points: list[Tensor]) -> Tensor:
@@ -111,7 +112,6 @@ class VoxelEncoder(LidarEncoder):
             nothing = features.new_zeros(len(points), self.out_channels, *self.grid.shape)
             return nothing + sum(p.sum() for p in self.parameters()) * 0.0
         coords = torch.cat([F.pad(v.coords, (1, 0), value=b) for b, v in enumerate(voxels)])
-        choose_algorithms(self.sparse, features.device)
         return self.sparse(features, coords, len(points))
 
     def _voxelize(self, cloud: Tensor) -> MeanVoxels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -68,12 +69,16 @@ def type_name(kind: type | str) -> str:
 
 
 def build_model(source: Any, field: str) -> nn.Module:
-    """The module of :func:`read_model_config`, built when it is a config."""
-    config = read_model_config(source, field)
-    if isinstance(config, nn.Module):
-        return config
-    with DefaultScope.overwrite_default_scope("mmdet3d"):  # where mmdet3d's models expect to find their parts
-        return MODELS.build(config)
+    """The module of :func:`read_model_config`, built when it is a config; sparse convolutions run on any device."""
+    model = read_model_config(source, field)
+    if not isinstance(model, nn.Module):
+        with DefaultScope.overwrite_default_scope("mmdet3d"):  # where mmdet3d's models expect to find their parts
+            model = MODELS.build(model)
+    if "spconv" in sys.modules:  # else it has no sparse convolution, and the import below would take seconds
+        from bevkd.detectors.sparse import run_anywhere
+
+        run_anywhere(model)
+    return model
 
 
 def grid_of(model: nn.Module, config: Any, who: str) -> BEVGrid | None:

@@ -29,8 +29,13 @@ class LiveTeacher:
         config: the teacher's config file, model config, or a ready module. A distiller's config stands for its student.
         checkpoint: its weights; may be left out only for a ready module.
         taps: name -> module path; None takes the model's ``default_taps``. CenterPoint of mmdet3d takes
-            ``dict(low='pts_backbone:input', high='pts_neck', head='pts_bbox_head')``.
+            ``dict(low='pts_backbone:input', high='pts_neck', head='pts_bbox_head')``, SECOND the same without ``pts_``,
+            a neck of several levels ``high='pts_neck.fpn_convs.0'``.
         grid: ``dict(x_range, y_range, cell)`` for a model without a ``grid`` of its own.
+        point_columns: columns of the points to hand to the teacher; None hands on all. mmdet3d's PointPillars for
+            nuScenes takes (0, 1, 2, 4): x, y, z and time, no intensity.
+        sparse_layout: how the checkpoint lays out sparse convolutions, ``"mmcv"`` or ``"spconv"``; None sees it from
+            their shapes.
 
     Raises:
         ConfigError: a config without a checkpoint; on :meth:`load` also an unknown tap or a grid that contradicts.
@@ -43,11 +48,14 @@ class LiveTeacher:
         checkpoint: str | Path | None = None,
         taps: Mapping[str, str] | None = None,
         grid: Mapping[str, Any] | BEVGrid | None = None,
+        point_columns: Sequence[int] | None = None,
+        sparse_layout: str | None = None,
     ) -> None:
         if checkpoint is None and not isinstance(config, nn.Module):
             raise ConfigError("the teacher has a config but no checkpoint, expected checkpoint='path' with its weights")
         self.config, self.checkpoint = config, checkpoint
         self._taps, self._grid = taps, grid
+        self._columns, self._layout = point_columns, sparse_layout
         self.model: nn.Module | None = None
         self.taps: dict[str, str] = {}
         self.grid: BEVGrid | None = None
@@ -64,7 +72,7 @@ class LiveTeacher:
         with torch.random.fork_rng(devices=[]):
             model, prefix = self._build()
         if self.checkpoint is not None:
-            load_weights(model, self.checkpoint, prefix)
+            load_weights(model, self.checkpoint, prefix, self._layout)
         self.taps = resolve_taps(model, self._taps)
         self.grid = grid_of(model, self._grid, "teacher")
         self.model = model.eval().requires_grad_(False)
@@ -101,8 +109,21 @@ class LiveTeacher:
         if any(p.device != device for p in self.model.parameters()):
             self.model.to(device)
         with record_taps(self.model, self.taps) as features:
-            _run(self.model, _views(inputs), data_samples)
+            _run(self.model, self._inputs(inputs), data_samples)
         return features
+
+    def _inputs(self, inputs: Any) -> Any:
+        """What the teacher may look at, and change: see :func:`_views`."""
+        inputs = _views(inputs)
+        if self._columns is None:
+            return inputs
+        columns = list(self._columns)
+        for cloud in inputs["points"]:
+            if cloud.shape[1] <= max(columns):
+                raise ConfigError(
+                    f"the teacher's point_columns are {columns}, expected columns of points {tuple(cloud.shape)}"
+                )
+        return {**inputs, "points": [cloud[:, columns] for cloud in inputs["points"]]}
 
     def _require_frozen(self) -> None:
         for name, module in self.model.named_modules():
@@ -121,6 +142,8 @@ def _run(model: nn.Module, inputs: Any, data_samples: Sequence[Any] | None) -> N
     if hasattr(model, "pts_bbox_head"):  # mmdet3d's multi-sensor detectors have no mode='tensor'
         _, features = model.extract_feat(inputs, [sample.metainfo for sample in data_samples])
         model.pts_bbox_head(features)
+    elif hasattr(model, "bbox_head"):  # mmdet3d's single-stage detectors call bbox_head.forward, which no tap sees
+        model.bbox_head(model.extract_feat(inputs))
     else:
         model(inputs, data_samples, mode="tensor")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from bevkd.engine.progress import ProgressHook
 from bevkd.engine.randomness import random_state, restore_random_state
 from bevkd.engine.sampling import seeded_loader
 from bevkd.errors import CheckpointError, ConfigError
-from bevkd.structures.checkpoint import load_weights
+from bevkd.structures.checkpoint import fill_model, load_weights
 
 # Lines of mmengine that tell a reader of the console nothing; the log file has them.
 _NOISE = (
@@ -85,6 +86,15 @@ class BEVRunner(Runner):
         if self.cfg.get("sync_bn"):
             raise ConfigError("sync_bn joins the batch statistics of GPUs, and torch sees none; leave it out")
         return MMDistributedDataParallel(module=model, **options)
+
+    def build_model(self, model: torch.nn.Module | dict) -> torch.nn.Module:
+        """As in mmengine; sparse convolutions, of mmdet3d's detectors too, then run where their input is."""
+        model = super().build_model(model)
+        if "spconv" in sys.modules:  # else it has none, and importing the room of detectors would take seconds
+            from bevkd.detectors.sparse import run_anywhere
+
+            run_anywhere(model)
+        return model
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """As in mmengine, with the resumable loops in the place of its own."""
@@ -235,7 +245,7 @@ class BEVRunner(Runner):
         load_weights(model, filename)
         if resuming:
             self.call_hook("after_load_checkpoint", checkpoint=found)  # an EMA hook changes places with the weights
-            model.load_state_dict(found["state_dict"], strict=True)
+            fill_model(model, found["state_dict"], filename)
             self._prepare_meta(found["meta"])
         self._has_loaded = True
         self.logger.info(f"weights loaded from {filename}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import pickle
 import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from torch import Tensor, nn
 
 from bevkd.errors import CheckpointError
+from bevkd.structures.sparse_layout import fit_sparse_weights
 
 _SHOWN = 10
 _UNSAFE = ("allowed global", "is blocked", "allowlisted", "unrecognized function")  # in torch's refusals
@@ -121,22 +124,41 @@ def load_state_dict(path: str | Path) -> dict[str, Any]:
     return state
 
 
-def load_weights(model: nn.Module, path: str | Path, prefix: str | None = None) -> None:
+def load_weights(
+    model: nn.Module, path: str | Path, prefix: str | None = None, sparse_layout: str | None = None
+) -> None:
     """Load a checkpoint into a model; every key and shape must fit, or nothing is loaded.
 
     Args:
         prefix: take only the keys that start with it, without it: ``"student."`` reads a bare student out of a
             distiller's checkpoint.
+        sparse_layout: of the file's sparse convolutions, see :func:`fill_model`.
 
     Raises:
-        CheckpointError: an unreadable file, or keys that are missing, unexpected or of another shape, listed.
+        CheckpointError: an unreadable file, or see :func:`fill_model`.
     """
     state = load_state_dict(path)
     if prefix:
         state = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
         if not state:
             raise CheckpointError(f"checkpoint {path} has no key under {prefix!r}, expected a model there")
+    fill_model(model, state, path, sparse_layout)
+
+
+def fill_model(model: nn.Module, state: Mapping[str, Any], path: str | Path, sparse_layout: str | None = None) -> None:
+    """Load a state dict into a model; every key and shape must fit, or nothing is loaded.
+
+    Args:
+        state: weights by name.
+        path: where they are from, for the error sentence.
+        sparse_layout: layout of the weights of sparse convolutions in ``state``; None recognises it, see
+            :func:`bevkd.structures.sparse_layout.fit_sparse_weights`.
+
+    Raises:
+        CheckpointError: keys that are missing, unexpected or of another shape, listed; or a layout that is unclear.
+    """
     wanted = model.state_dict()
+    state = fit_sparse_weights(model, state, path, sparse_layout)
     shapes = [
         f"{key} {tuple(state[key].shape)} against {tuple(wanted[key].shape)}"
         for key in wanted.keys() & state.keys()
@@ -150,6 +172,10 @@ def load_weights(model: nn.Module, path: str | Path, prefix: str | None = None) 
     listed = [_list(kind, keys) for kind, keys in faults.items() if keys]
     if listed:
         raise CheckpointError(f"checkpoint {path} does not fit {type(model).__name__}: {'; '.join(listed)}")
+    # Modules read in this record which version of them wrote the weights, and mmdet3d's sparse ones would turn them
+    # round once more where there is none. Everything fits the model as it is by now.
+    state = OrderedDict(state)
+    state._metadata = wanted._metadata
     model.load_state_dict(state, strict=True)
 
 

@@ -1,6 +1,8 @@
 """tools/export_student.py as a user calls it: a distiller's checkpoint in, a student alone out."""
 
+import copy
 import json
+import re
 import runpy
 from pathlib import Path
 
@@ -144,6 +146,22 @@ def test_a_bare_student_s_checkpoint_and_config_do_too(tool, saved, tmp_path):
         assert tool(EXPORT, config, bare, "--out", tmp_path / "out", "--format", "checkpoint")[0] == 0
         found = load_state_dict(tmp_path / "out" / "student.pth")
         assert all(torch.equal(found[key], value) for key, value in distiller.student.state_dict().items())
+
+
+def test_a_voxel_student_has_no_onnx_form_and_keeps_its_sparse_weights(tool, saved, tmp_path):
+    pytest.importorskip("spconv")
+    pytest.importorskip("onnxscript")
+    _, distiller, checkpoint = saved(VOXEL)
+    out = tmp_path / "out"
+    code, _, err = tool(EXPORT, VOXEL, checkpoint, "--out", out, "--format", "checkpoint", "onnx")
+    assert code == 2
+    assert re.fullmatch(r"error: the student has a VoxelEncoder, which has no ONNX form here, expected .*\n", err)
+    assert not list(out.iterdir())
+    assert tool(EXPORT, VOXEL, checkpoint, "--out", out)[0] == 0
+    for name in ("student.pth", "student.safetensors"):
+        found = load_state_dict(out / name)
+        assert all(torch.equal(found[key], value) for key, value in distiller.student.state_dict().items())
+        load_weights(copy.deepcopy(distiller.student), out / name)
 
 
 def test_bad_input_is_one_sentence_and_nothing_is_written(tool, saved, tmp_path):
