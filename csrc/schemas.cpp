@@ -115,11 +115,14 @@ TORCH_LIBRARY(bevkd, m) {
   // float64 (x, y, z centre, length, width, height, heading), types uint8, scores float32, excused bool (no-label zone),
   // groups int64 (a bit for each group an object is matched in), difficulties uint8 (1, 2), counted int64 (the groups
   // in which a ground truth is a hit or a miss). iou_thresholds by type, score_cutoffs rising; exact: true overlap
-  // instead of the official one. -> counts [groups, cutoffs, 4] int64 (hits, false alarms, LEVEL_1 misses, misses of
-  // both levels), heading [groups, cutoffs] float32: sum of the hits' heading accuracies
+  // instead of the official one; longitudinal: nothing, or the sensor's x, y, z and the share of the distance and the
+  // metres that predictions may be off along the line of sight from it. -> counts [groups, cutoffs, 4] int64 (hits,
+  // false alarms, LEVEL_1 misses, misses of both levels), heading and affinity [groups, cutoffs] float32: sums of the
+  // hits' heading accuracies and longitudinal affinities
   m.def(
       "waymo_matching(Tensor prediction_boxes, Tensor prediction_types, Tensor scores, Tensor excused,"
       " Tensor prediction_groups, Tensor prediction_offsets, Tensor truth_boxes, Tensor truth_types,"
       " Tensor difficulties, Tensor truth_groups, Tensor counted, Tensor truth_offsets, int groups,"
-      " float[] iou_thresholds, float[] score_cutoffs, bool exact) -> (Tensor counts, Tensor heading)");
+      " float[] iou_thresholds, float[] score_cutoffs, bool exact, float[] longitudinal)"
+      " -> (Tensor counts, Tensor heading, Tensor affinity)");
 }

@@ -19,6 +19,11 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--predictions", type=Path, required=True, help="serialized Objects, with scores")
     parser.add_argument("--ground-truth", type=Path, required=True, help="serialized Objects")
+    parser.add_argument(
+        "--let",
+        action="store_true",
+        help="camera-only metrics (LET-3D-AP and APL): tolerant of errors along the line of sight",
+    )
     parser.add_argument("--json", type=Path, help="also write the scores here")
     parser.add_argument("--submission", type=Path, help="also write a file for Waymo's evaluation server here")
     parser.add_argument("--submission-info", type=Path, help="text like Waymo's submission.txtpb, for --submission")
@@ -41,11 +46,13 @@ def main() -> None:
         raise ConfigError("--submission and --submission-info belong together, one of them is missing")
     from bevkd.evaluation.files import write_json
     from bevkd.evaluation.waymo import load, score, score_table
+    from bevkd.evaluation.waymo_metrics.rules import CAMERA_ONLY, DETECTION
     from bevkd.evaluation.waymo_metrics.submission import read_info, write_submission
 
     info = read_info(args.submission_info) if args.submission_info else None
-    predictions, truth, frames = load(args.predictions, args.ground_truth, args.unlabelled_frames)
-    scores = score(predictions, truth, args.exact_geometry)
+    rules = CAMERA_ONLY if args.let else DETECTION
+    predictions, truth, frames = load(args.predictions, args.ground_truth, args.unlabelled_frames, rules)
+    scores = score(predictions, truth, args.exact_geometry, rules)
     if args.json is not None:
         write_json(scores, args.json)
     if info is not None:

@@ -12,11 +12,9 @@ import torch
 from bevkd.errors import DataError
 
 from .waymo_metrics.average_precision import average_precision, precision_recall
-from .waymo_metrics.breakdowns import OBJECT_TYPE, RANGE, Breakdown, group_bits
+from .waymo_metrics.breakdowns import group_bits
 from .waymo_metrics.objects import LEVELS, FrameKey, Objects, graded, read_objects, refuse_unknown_frames
-
-IOU_THRESHOLDS = (1.0, 0.7, 0.5, 0.5, 0.5)  # by type: none, vehicle, pedestrian, sign, cyclist
-SCORE_CUTOFFS = (*(i * 0.01 for i in range(100)), 1.0)
+from .waymo_metrics.rules import CAMERA_ONLY, DETECTION, SCORE_CUTOFFS, Rules
 
 
 def evaluate(
@@ -54,31 +52,67 @@ def evaluate(
     return score(predictions, truth, exact_geometry)
 
 
-def score(predictions: Objects, truth: Objects, exact_geometry: bool = False) -> dict[str, float]:
+def evaluate_camera_only(
+    predictions: Objects | str | Path,
+    ground_truth: Objects | str | Path,
+    *,
+    exact_geometry: bool = False,
+    unlabelled_frames: bool = False,
+) -> dict[str, float]:
+    """LET-3D-AP and LET-3D-APL of detections from cameras alone, LEVEL_2, by type, by range and by camera.
+
+    The numbers are those of the official ``compute_detection_let_metrics_main`` (Hung et al. 2022, "LET-3D-AP:
+    Longitudinal Error Tolerant 3D Average Precision for Camera-Only 3D Detection"). A prediction may be off along the
+    line of sight from the cameras by a tenth of the ground truth's distance, or 0.5 m where that is more, and is moved
+    along it to where it is closest before the 3D IoU is taken (thresholds 0.5 for vehicles, 0.3 else). What it was off,
+    as a share of the tolerance, lowers its weight in the assignment, and in LET-3D-APL that of the hit.
+
+    Args:
+        predictions: See :func:`evaluate`.
+        ground_truth: A file whose ``camera_synced_box`` are the truth, of objects with ``most_visible_camera_name`` and
+            at least one point of the top LiDAR; or such boxes as Objects, with ``cameras``.
+        exact_geometry: See :func:`evaluate`.
+        unlabelled_frames: See :func:`evaluate`.
+
+    Returns:
+        ``LET-APL``, ``LET-AP`` and ``LET-APH`` by the official names: ``CAMERA_TYPE_VEHICLE_FRONT_LEVEL_2/LET-AP``.
+
+    Raises:
+        DataError: input that cannot be scored as it is, in one sentence.
+    """
+    predictions, truth, _ = load(predictions, ground_truth, unlabelled_frames, CAMERA_ONLY)
+    return score(predictions, truth, exact_geometry, CAMERA_ONLY)
+
+
+def score(
+    predictions: Objects, truth: Objects, exact_geometry: bool = False, rules: Rules = DETECTION
+) -> dict[str, float]:
     """:func:`evaluate` for both sides as :func:`load` returns them."""
-    breakdowns = (OBJECT_TYPE, RANGE)
-    counts, heading = match(predictions, truth, breakdowns, exact_geometry)
+    counts, heading, affinity = match(predictions, truth, rules, exact_geometry)
     scores = {}
-    for group, name in enumerate(name for breakdown in breakdowns for name in breakdown.names):
+    for group, name in enumerate(rules.names()):
         hits, false_alarms, *misses = counts[group].T
-        for level, missed in zip(LEVELS, misses):
-            for key, weighted in (("AP", hits), ("APH", heading[group])):
-                curve = precision_recall(hits, weighted, false_alarms, missed)
-                scores[f"{name}_{level}/{key}"] = average_precision(*curve)
+        weights = {"hits": hits, "heading": heading[group], "affinity": affinity[group]}
+        for level in rules.levels:
+            for key, weight in rules.metrics.items():
+                curve = precision_recall(hits, weights[weight], false_alarms, misses[level - 1])
+                scores[f"{name}_{LEVELS[level - 1]}/{key}"] = average_precision(*curve)
     return scores
 
 
 def load(
-    predictions: Objects | str | Path, ground_truth: Objects | str | Path, unlabelled_frames: bool = False
+    predictions: Objects | str | Path,
+    ground_truth: Objects | str | Path,
+    unlabelled_frames: bool = False,
+    rules: Rules = DETECTION,
 ) -> tuple[Objects, Objects, int]:
     """Both sides checked, graded and sorted by frame, with the same keys; and the number of frames that hold objects.
 
     Raises:
         DataError: see :func:`evaluate`.
     """
-    predicted, truth = (
-        objects if isinstance(objects, Objects) else read_objects(objects) for objects in (predictions, ground_truth)
-    )
+    predicted = predictions if isinstance(predictions, Objects) else read_objects(predictions)
+    truth = ground_truth if isinstance(ground_truth, Objects) else rules.read_truth(ground_truth)
     if not len(truth):
         raise DataError(f"{truth.source}: holds no object; expected ground truth")
     if not unlabelled_frames:
@@ -98,17 +132,17 @@ def _by_frame(objects: Objects, keys: Sequence[FrameKey]) -> Objects:
 
 
 def match(
-    predictions: Objects, truth: Objects, breakdowns: Sequence[Breakdown], exact_geometry: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """Counts [G, C, 4] and sums of heading accuracy [G, C], see :func:`bevkd.ops.waymo_matching`, of both sides as
-    :func:`load` returns them."""
-    from bevkd.ops import MatchingPredictions, MatchingTruths, waymo_matching
+    predictions: Objects, truth: Objects, rules: Rules, exact_geometry: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Counts [G, C, 4] and sums of heading accuracy and of longitudinal affinity [G, C], see
+    :func:`bevkd.ops.waymo_matching`, of both sides as :func:`load` returns them."""
+    from bevkd.ops import Longitudinal, MatchingPredictions, MatchingTruths, waymo_matching
 
     def tensors(objects: Objects, *columns: np.ndarray) -> tuple[torch.Tensor, ...]:
         offsets = np.searchsorted(objects.frames, np.arange(len(objects.keys) + 1))
         return tuple(torch.from_numpy(column) for column in (objects.boxes, objects.types, *columns, offsets))
 
-    groups = sum(len(breakdown.names) for breakdown in breakdowns)
+    breakdowns = rules.breakdowns
     found = waymo_matching(
         MatchingPredictions(
             *tensors(predictions, predictions.scores, predictions.excused, group_bits(breakdowns, predictions))
@@ -116,15 +150,19 @@ def match(
         MatchingTruths(
             *tensors(truth, truth.difficulties, group_bits(breakdowns, truth), group_bits(breakdowns, truth, True))
         ),
-        groups,
-        IOU_THRESHOLDS,
+        len(rules.names()),
+        rules.iou_thresholds,
         SCORE_CUTOFFS,
         exact_geometry,
+        Longitudinal(*rules.longitudinal) if rules.longitudinal else None,
     )
-    return found.counts.numpy(), found.heading.numpy()
+    return found.counts.numpy(), found.heading.numpy(), found.affinity.numpy()
 
 
 def score_table(scores: dict[str, float]) -> str:
-    """The scores in the official tool's lines: ``OBJECT_TYPE_TYPE_VEHICLE_LEVEL_1: [mAP 0.2] [mAPH 0.1]``."""
-    names = [key.removesuffix("/AP") for key in scores if key.endswith("/AP")]
-    return "\n".join(f"{name}: [mAP {scores[f'{name}/AP']:g}] [mAPH {scores[f'{name}/APH']:g}]" for name in names)
+    """The scores in the official tools' lines: ``OBJECT_TYPE_TYPE_VEHICLE_LEVEL_1: [mAP 0.2] [mAPH 0.1]``."""
+    lines: dict[str, list[str]] = {}
+    for key, value in scores.items():
+        name, metric = key.rsplit("/", 1)
+        lines.setdefault(name, []).append(f"[{metric.replace('AP', 'mAP')} {value:g}]")
+    return "\n".join(f"{name}: {' '.join(parts)}" for name, parts in lines.items())

@@ -38,6 +38,7 @@ _MODULE_OF = {
     "MatchingPredictions": "waymo_matching",
     "MatchingTruths": "waymo_matching",
     "MatchingCounts": "waymo_matching",
+    "Longitudinal": "waymo_matching",
 }
 
 __all__ = sorted(_MODULE_OF)

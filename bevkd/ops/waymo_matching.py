@@ -36,9 +36,20 @@ class MatchingTruths(NamedTuple):
     offsets: Tensor  # [F + 1] int64
 
 
+class Longitudinal(NamedTuple):
+    """Tolerance for errors along the line of sight from ``sensor`` to a ground truth r metres away (LET-3D-AP, Hung et
+    al. 2022): a prediction may be off by max(share * r, least) metres, and is moved along its own line of sight to
+    where it is closest to the ground truth before their IoU is taken."""
+
+    sensor: tuple[float, float, float]  # x, y, z (m), in the frame of the boxes
+    share: float
+    least: float  # m
+
+
 class MatchingCounts(NamedTuple):
     counts: Tensor  # [G, C, 4] int64: hits, false alarms, misses at LEVEL_1, misses at LEVEL_2 (which holds LEVEL_1)
     heading: Tensor  # [G, C] float32: the hits' heading accuracies, added up in the order of frames
+    affinity: Tensor  # [G, C] float32: likewise their longitudinal affinities, 1 each without a tolerance
 
 
 def waymo_matching(
@@ -48,6 +59,7 @@ def waymo_matching(
     iou_thresholds: Sequence[float],
     score_cutoffs: Sequence[float],
     exact: bool = False,
+    longitudinal: Longitudinal | None = None,
 ) -> MatchingCounts:
     """Match every frame's predictions with its ground truths, once per group and score cut-off.
 
@@ -55,6 +67,9 @@ def waymo_matching(
     Of these pairs the assignment with the largest sum of IoUs is taken (in millionths; the predictions are those of the
     group with a score of at least the cut-off). A matched prediction is a hit, whatever the difficulty of its ground
     truth, and adds its heading accuracy 1 - |difference of headings| / pi.
+
+    With ``longitudinal`` a hit that is e metres off along the line of sight has the affinity 1 - |e| / tolerance; a
+    pair can match where that is above 0, and the assignment maximises the sum of IoU times affinity.
 
     Example: two cars 10 x 2 x 2 m on one spot, a prediction 1 m further along, IoU 9/11 with both: one hit, one miss.
 
@@ -64,6 +79,8 @@ def waymo_matching(
         score_cutoffs: C rising scores.
         exact: True takes the exact overlap of two boxes. False takes the one of the official metrics, which in places
             finds nothing between a box and the same box turned by exactly pi.
+
+        longitudinal: Tolerance for camera-only detections; none by default.
 
     Returns:
         The counts, the same for every number of threads.
@@ -81,10 +98,11 @@ def waymo_matching(
             f"truths.offsets have shape {tuple(truths.offsets.shape)}, expected"
             f" {tuple(predictions.offsets.shape)} like predictions.offsets"
         )
+    tolerance = [*longitudinal.sensor, longitudinal.share, longitudinal.least] if longitudinal else []
     try:
         return MatchingCounts(
             *torch.ops.bevkd.waymo_matching(
-                *predictions, *truths, groups, list(iou_thresholds), list(score_cutoffs), exact
+                *predictions, *truths, groups, list(iou_thresholds), list(score_cutoffs), exact, tolerance
             )
         )
     except (ValueError, TypeError) as error:
@@ -94,10 +112,11 @@ def waymo_matching(
 def _register() -> None:
     library.load()
 
-    def fake(boxes: Tensor, *args: object) -> tuple[Tensor, Tensor]:
+    def fake(boxes: Tensor, *args: object) -> tuple[Tensor, Tensor, Tensor]:
         groups, cutoffs = args[11], len(args[13])
         return (
             boxes.new_empty(groups, cutoffs, 4, dtype=torch.int64),
+            boxes.new_empty(groups, cutoffs, dtype=torch.float32),
             boxes.new_empty(groups, cutoffs, dtype=torch.float32),
         )
 

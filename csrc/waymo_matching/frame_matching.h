@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "assignment.h"
+#include "longitudinal.h"
 #include "upright_overlap.h"
 
 namespace bevkd::waymo {
@@ -13,7 +14,7 @@ namespace bevkd::waymo {
 // What one frame adds to one group at one cut-off.
 struct Tally {
   int32_t hits, false_alarms, misses[2];  // misses of LEVEL_1 alone, and of both levels
-  float heading;                          // sum of the hits' heading accuracies, float32 as in the official sums
+  float heading, affinity;                // sums over the hits, float32 as in the official sums
 };
 
 // Pointers at a frame's first object. Groups are bits: an object takes part in the matching of each group in `groups`.
@@ -40,6 +41,7 @@ struct Settings {
   std::vector<float> thresholds;  // by type
   std::vector<float> cutoffs;     // ascending
   bool exact;
+  Longitudinal longitudinal;
 };
 
 // 1 for equal headings, 0 for opposite ones.
@@ -72,32 +74,58 @@ class FrameMatching {
  private:
   struct Pair {
     int prediction, truth;
-    float iou, heading;
+    float iou, heading, affinity;
     bool matches;
-    int weight;  // what the assignment maximises: the overlap in millionths
+    int weight;  // what the assignment maximises: the overlap in millionths, times the affinity
   };
   struct Edge {
     int row, column, weight;
-    float heading;
+    float heading, affinity;
   };
   static constexpr double kTouches = 0.01;
 
   void find_pairs(const Predictions& predictions, const Truths& truths) {
     prediction_boxes_.resize(predictions.count);
     truth_boxes_.resize(truths.count);
-    for (int64_t i = 0; i < predictions.count; ++i) prediction_boxes_[i] = make_upright_box(predictions.boxes + 7 * i);
-    for (int64_t j = 0; j < truths.count; ++j) truth_boxes_[j] = make_upright_box(truths.boxes + 7 * j);
+    const Longitudinal& rules = settings_.longitudinal;
+    for (int64_t i = 0; i < predictions.count && !rules.on; ++i) {
+      prediction_boxes_[i] = make_upright_box(predictions.boxes + 7 * i);
+    }
+    for (int64_t j = 0; j < truths.count; ++j) {
+      const double* row = truths.boxes + 7 * j;
+      truth_boxes_[j] = rules.on ? box_at(from_sensor(rules, row), row) : make_upright_box(row);
+    }
     pairs_.clear();
     for (int64_t i = 0; i < predictions.count; ++i) {
       for (int64_t j = 0; j < truths.count; ++j) {
         if (predictions.types[i] != truths.types[j] || !(predictions.groups[i] & truths.groups[j])) continue;
-        const float iou = static_cast<float>(upright_iou(prediction_boxes_[i], truth_boxes_[j], settings_.exact));
-        const bool matches = iou >= settings_.thresholds[predictions.types[i]];
+        float affinity = 1;
+        const float iou = overlap(predictions.boxes + 7 * i, truths.boxes + 7 * j, i, j, &affinity);
+        const bool matches = affinity > 0 && iou >= settings_.thresholds[predictions.types[i]];
         if (!matches && iou < kTouches) continue;
         const float heading = heading_accuracy(predictions.boxes[7 * i + 6], truths.boxes[7 * j + 6]);
-        pairs_.push_back({int(i), int(j), iou, heading, matches, int(std::round(iou * 1000000))});
+        pairs_.push_back({int(i), int(j), iou, heading, affinity, matches, int(std::round(iou * affinity * 1000000))});
       }
     }
+  }
+
+  // With a tolerance the prediction is moved first, differently for every ground truth.
+  float overlap(const double* prediction, const double* truth, int64_t i, int64_t j, float* affinity) const {
+    const Longitudinal& rules = settings_.longitudinal;
+    if (!rules.on) return static_cast<float>(upright_iou(prediction_boxes_[i], truth_boxes_[j], settings_.exact));
+    const SensorVector seen = from_sensor(rules, prediction), there = from_sensor(rules, truth);
+    const SensorVector moved = aligned(seen, there);
+    const double apart = std::hypot(moved.x - there.x, moved.y - there.y);
+    const double reach = std::hypot(prediction[3], prediction[4]) + std::hypot(truth[3], truth[4]);
+    if (apart > reach) return 0;  // twice as far as outlines can meet, so whatever the rounding
+    *affinity = longitudinal_affinity(rules, seen, there);
+    return static_cast<float>(upright_iou(box_at(moved, prediction), truth_boxes_[j], settings_.exact));
+  }
+
+  // The box of `row` with its centre elsewhere.
+  static UprightBox box_at(const SensorVector& centre, const double* row) {
+    const double placed[7] = {centre.x, centre.y, centre.z, row[3], row[4], row[5], row[6]};
+    return make_upright_box(placed);
   }
 
   void match_group(const Predictions& predictions, const Truths& truths, int group, Tally* tallies) {
@@ -138,7 +166,7 @@ class FrameMatching {
     for (const Pair& pair : pairs_) {
       if (!(predictions.groups[pair.prediction] >> group & 1) || column_of_truth_[pair.truth] < 0) continue;
       if (pair.matches) {
-        edges_.push_back({pair.prediction, column_of_truth_[pair.truth], pair.weight, pair.heading});
+        edges_.push_back({pair.prediction, column_of_truth_[pair.truth], pair.weight, pair.heading, pair.affinity});
       }
       if (pair.iou >= closest_[pair.prediction]) {
         closest_[pair.prediction] = pair.iou;
@@ -211,6 +239,7 @@ class FrameMatching {
       if (!(truths.counted[columns_[edges_[e].column]] >> group & 1)) continue;
       ++sum.hits;
       sum.heading += edges_[e].heading;
+      sum.affinity += edges_[e].affinity;
     }
     for (size_t column = 0; column < columns_.size(); ++column) {
       const int j = columns_[column];

@@ -1,6 +1,7 @@
 // Detections matched with ground truth by the rules of the Waymo Open Dataset, frame by frame, and counted.
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <torch/library.h>
 
 #include <algorithm>
@@ -46,9 +47,19 @@ void check_types(const at::Tensor& types, const char* name, size_t thresholds) {
                     " must be below ", thresholds);
 }
 
-Settings read_settings(int64_t groups, at::ArrayRef<double> thresholds, at::ArrayRef<double> cutoffs, bool exact) {
+waymo::Longitudinal read_longitudinal(at::ArrayRef<double> numbers) {
+  if (numbers.empty()) return {};
+  TORCH_CHECK_VALUE(numbers.size() == 5, "longitudinal has ", numbers.size(), " numbers, expected none or 5");
+  TORCH_CHECK_VALUE(numbers[3] >= 0 && numbers[4] > 0, "longitudinal share is ", numbers[3], " and least is ",
+                    numbers[4], ", expected at least 0 and above 0");
+  return {true, {numbers[0], numbers[1], numbers[2]}, float(numbers[3]), float(numbers[4])};
+}
+
+Settings read_settings(int64_t groups, at::ArrayRef<double> thresholds, at::ArrayRef<double> cutoffs, bool exact,
+                       at::ArrayRef<double> longitudinal) {
   TORCH_CHECK_VALUE(0 < groups && groups < 64, "groups are ", groups, ", expected 1 to 63");
-  Settings settings{int(groups), {thresholds.begin(), thresholds.end()}, {cutoffs.begin(), cutoffs.end()}, exact};
+  Settings settings{int(groups), {thresholds.begin(), thresholds.end()}, {cutoffs.begin(), cutoffs.end()}, exact,
+                    read_longitudinal(longitudinal)};
   TORCH_CHECK_VALUE(std::all_of(thresholds.begin(), thresholds.end(), [](double t) { return t > 1e-6 && t <= 1; }),
                     "iou_thresholds must lie in (1e-6, 1]");
   TORCH_CHECK_VALUE(std::is_sorted(cutoffs.begin(), cutoffs.end()), "score_cutoffs must rise");
@@ -56,7 +67,7 @@ Settings read_settings(int64_t groups, at::ArrayRef<double> thresholds, at::Arra
 }
 
 // Adds one frame's tallies; float32 and in the order of frames, as the official tool sums.
-void add(const std::vector<Tally>& tallies, int64_t* counts, float* heading) {
+void add(const std::vector<Tally>& tallies, int64_t* counts, float* heading, float* affinity) {
   for (size_t row = 0; row < tallies.size(); ++row) {
     const Tally& tally = tallies[row];
     counts[4 * row] += tally.hits;
@@ -64,16 +75,18 @@ void add(const std::vector<Tally>& tallies, int64_t* counts, float* heading) {
     counts[4 * row + 2] += tally.misses[0];
     counts[4 * row + 3] += tally.misses[1];
     heading[row] += tally.heading;
+    affinity[row] += tally.affinity;
   }
 }
 
-std::tuple<at::Tensor, at::Tensor> waymo_matching(
+std::tuple<at::Tensor, at::Tensor, at::Tensor> waymo_matching(
     const at::Tensor& p_boxes_in, const at::Tensor& p_types_in, const at::Tensor& p_scores_in,
     const at::Tensor& p_excused_in, const at::Tensor& p_groups_in, const at::Tensor& p_offsets_in,
     const at::Tensor& t_boxes_in, const at::Tensor& t_types_in, const at::Tensor& t_difficulties_in,
     const at::Tensor& t_groups_in, const at::Tensor& t_counted_in, const at::Tensor& t_offsets_in, int64_t groups,
-    at::ArrayRef<double> iou_thresholds, at::ArrayRef<double> score_cutoffs, bool exact) {
-  const Settings settings = read_settings(groups, iou_thresholds, score_cutoffs, exact);
+    at::ArrayRef<double> iou_thresholds, at::ArrayRef<double> score_cutoffs, bool exact,
+    at::ArrayRef<double> longitudinal) {
+  const Settings settings = read_settings(groups, iou_thresholds, score_cutoffs, exact, longitudinal);
   check_boxes(p_boxes_in, "prediction boxes");
   check_boxes(t_boxes_in, "ground-truth boxes");
   const int64_t predictions = p_boxes_in.size(0), truths = t_boxes_in.size(0), frames = p_offsets_in.numel() - 1;
@@ -113,6 +126,7 @@ std::tuple<at::Tensor, at::Tensor> waymo_matching(
   const int64_t cutoffs = int64_t(settings.cutoffs.size()), rows = groups * cutoffs;
   at::Tensor counts = at::zeros({groups, cutoffs, 4}, p_boxes.options().dtype(at::kLong));
   at::Tensor heading = at::zeros({groups, cutoffs}, p_boxes.options().dtype(at::kFloat));
+  at::Tensor affinity = at::zeros_like(heading);
   std::vector<std::vector<Tally>> block(std::min(frames, kFrames));
   for (int64_t first = 0; first < frames; first += kFrames) {
     const int64_t size = std::min(frames - first, kFrames);
@@ -121,10 +135,11 @@ std::tuple<at::Tensor, at::Tensor> waymo_matching(
       run_frame(matching, first + i, block[i].data());
     });
     for (int64_t i = 0; i < size; ++i) {
-      add(block[i], counts.mutable_data_ptr<int64_t>(), heading.mutable_data_ptr<float>());
+      add(block[i], counts.mutable_data_ptr<int64_t>(), heading.mutable_data_ptr<float>(),
+          affinity.mutable_data_ptr<float>());
     }
   }
-  return {counts, heading};
+  return {counts, heading, affinity};
 }
 
 }  // namespace

@@ -157,10 +157,11 @@ def test_random_scenes_against_the_twin(exact, spread, seed):
     p, t = random_scenes(seed, 12, spread)
     cutoffs = (0.0, 0.25, 0.5, 0.9, 1.0)
     found = waymo_matching(p, t, 3, THRESHOLDS, cutoffs, exact)
-    counts, heading = twin.waymo_matching(p, t, 3, THRESHOLDS, cutoffs, exact)
+    counts, heading, _ = twin.waymo_matching(p, t, 3, THRESHOLDS, cutoffs, exact)
     assert found.counts[..., 0].sum() > 20
     assert torch.equal(found.counts, counts)
     assert torch.equal(found.heading, heading)
+    assert torch.equal(found.affinity, found.counts[..., 0].float())  # 1 each without a tolerance
 
 
 def test_the_twin_assigns_as_much_as_scipy():
@@ -206,7 +207,7 @@ def test_frames_of_nothing():
 
 def test_opcheck():
     p, t = random_scenes(4, 3, 4)
-    assert_opcheck(torch.ops.bevkd.waymo_matching, *p, *t, 3, list(THRESHOLDS), [0.0, 0.5], False)
+    assert_opcheck(torch.ops.bevkd.waymo_matching, *p, *t, 3, list(THRESHOLDS), [0.0, 0.5], False, [])
 
 
 @pytest.mark.parametrize(

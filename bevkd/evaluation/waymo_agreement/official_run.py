@@ -1,7 +1,7 @@
 """Run the official Waymo metrics: a script for the official package's own environment, never imported by bevkd.
 
     python official_run.py write SCENES.npz FOLDER      columns -> official Objects files NAME.pd.bin, NAME.gt.bin
-    python official_run.py round FOLDER                 boxes of such pairs to float32, which is what the op takes
+    python official_run.py fit FOLDER                   such pairs of other origin, cut down to what the op takes
     python official_run.py evaluate FOLDER              every such pair -> FOLDER/official.npz
     python official_run.py describe FOLDER              the two configs as text, the messages' fields as JSON
 
@@ -27,6 +27,7 @@ from waymo_open_dataset.protos import breakdown_pb2, metrics_pb2, submission_pb2
 BOX_FIELDS = ("center_x", "center_y", "center_z", "length", "width", "height", "heading")
 FEW_POINTS = 5
 SENSOR = (1.43, 0.0, 2.18)
+CAMERA_AZIMUTHS, HALF_FIELD_OF_VIEW = (0.0, 45.0, -45.0, 90.0, -90.0), 25.2  # degrees, cameras 1 to 5
 
 
 def make_config(let: bool) -> metrics_pb2.Config:
@@ -145,12 +146,19 @@ def parse(path: Path) -> list:
     return list(metrics_pb2.Objects.FromString(path.read_bytes()).objects)
 
 
-def round_boxes(folder: Path) -> None:
+def fit(folder: Path) -> None:
+    """Boxes in float32; for the camera that sees an object best the one that the op takes, as it cannot be told."""
     for path in folder.glob("*.bin"):
         objects = metrics_pb2.Objects.FromString(path.read_bytes())
         for target in objects.objects:
-            for box in (target.object.box, target.object.camera_synced_box):
+            label = target.object
+            for box in (label.box, label.camera_synced_box):
                 set_box(box, np.array([getattr(box, field) for field in BOX_FIELDS], np.float32))
+            if label.most_visible_camera_name:
+                azimuth = np.arctan2(label.camera_synced_box.center_y, label.camera_synced_box.center_x)
+                degrees = azimuth * (180.0 / np.pi)
+                seen = [n for n, middle in enumerate(CAMERA_AZIMUTHS, 1) if abs(degrees - middle) < HALF_FIELD_OF_VIEW]
+                label.most_visible_camera_name = dataset_pb2.CameraName.Name.Name(seen[0]) if seen else ""
         path.write_bytes(objects.SerializeToString())
 
 
@@ -188,5 +196,5 @@ def describe(folder: Path) -> None:
 
 if __name__ == "__main__":
     command, *paths = sys.argv[1:]
-    commands = {"write": write, "round": round_boxes, "evaluate": evaluate, "describe": describe}
+    commands = {"write": write, "fit": fit, "evaluate": evaluate, "describe": describe}
     commands[command](*map(Path, paths))

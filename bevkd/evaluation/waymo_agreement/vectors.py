@@ -30,13 +30,13 @@ def write_official(python: Path, scenes: list[Scene], folder: Path) -> None:
 
 
 def copy_pair(python: Path, predictions: Path, ground_truth: Path, folder: Path) -> None:
-    """Take two Objects files, boxes rounded to the float32 of the official op, as the one scene of ``folder``."""
+    """Take two Objects files, cut down to what the official op takes (float32), as the one scene of ``folder``."""
     for path, side in ((predictions, "pd"), (ground_truth, "gt")):
         try:
             shutil.copyfile(path, folder / f"files.{side}.bin")
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror}); expected an Objects file") from None
-    run_official(python, "round", folder)
+    run_official(python, "fit", folder)
 
 
 def evaluate_official(python: Path, folder: Path) -> None:

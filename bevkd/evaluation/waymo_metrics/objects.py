@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,6 +49,7 @@ class Objects:
         difficulties: [N] uint8: 1, 2, or 0 where no one graded the box.
         points: [N] int64 LiDAR points in the box, or None where that is not known.
         excused: [N] bool: overlaps a no-label zone.
+        cameras: [N] uint8: the camera that sees the box best, from 1; 0 for none; None where that is not known.
     """
 
     boxes: np.ndarray
@@ -60,6 +61,7 @@ class Objects:
     points: np.ndarray | None
     excused: np.ndarray
     source: str
+    cameras: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -146,8 +148,12 @@ def _check_columns(objects: Objects) -> None:
     refuse(~((objects.scores >= 0) & (objects.scores <= 1)), "score", objects.scores, "0 to 1")
 
 
-def read_objects(path: str | Path) -> Objects:
+def read_objects(path: str | Path, numbers: Callable[[Any], tuple] | None = None) -> Objects:
     """An ``Objects`` file as columns, in bounded memory: some 130 bytes an object.
+
+    Args:
+        numbers: What is taken of an ``Object`` message: the box, score, type, difficulty, points, whether it overlaps a
+            no-label zone, camera. By default the LiDAR's box and points, and no camera.
 
     Raises:
         DataError: see :func:`bevkd.evaluation.waymo_metrics.messages.read_chunks` and :meth:`Objects.from_arrays`.
@@ -155,12 +161,13 @@ def read_objects(path: str | Path) -> Objects:
     tables: list[np.ndarray] = []
     frames: list[np.ndarray] = []
     rows_of: dict[tuple[str, int, int], int] = {}
+    numbers = numbers or _numbers
     for chunk in read_chunks(path):
         entries = chunk.objects
-        tables.append(np.array([_numbers(entry) for entry in entries], dtype=np.float64).reshape(-1, 12))
+        tables.append(np.array([numbers(entry) for entry in entries], dtype=np.float64).reshape(-1, 13))
         keys = [(entry.context_name, entry.camera_name, entry.frame_timestamp_micros) for entry in entries]
         frames.append(np.fromiter((rows_of.setdefault(key, len(rows_of)) for key in keys), np.int64, len(keys)))
-    table = np.concatenate(tables) if tables else np.empty((0, 12))
+    table = np.concatenate(tables) if tables else np.empty((0, 13))
     objects = Objects.from_arrays(
         boxes=np.ascontiguousarray(table[:, :7]), types=table[:, 8].astype(np.int64),
         frames=np.concatenate(frames) if frames else np.empty(0, np.int64), scores=table[:, 7],
@@ -168,17 +175,20 @@ def read_objects(path: str | Path) -> Objects:
         keys=[FrameKey(*key) for key in rows_of], source=str(path),
     )  # fmt: skip
     _refuse_repeated_frames(objects)
+    objects.cameras = table[:, 12].astype(np.uint8)
     return objects
 
 
 def _numbers(entry) -> tuple:
     label = entry.object
-    box = label.box
     return (
-        box.center_x, box.center_y, box.center_z, box.length, box.width, box.height, box.heading,
-        entry.score, label.type, label.detection_difficulty_level, label.num_lidar_points_in_box,
-        entry.overlap_with_nlz,
+        *box_numbers(label.box), entry.score, label.type, label.detection_difficulty_level,
+        label.num_lidar_points_in_box, entry.overlap_with_nlz, 0,
     )  # fmt: skip
+
+
+def box_numbers(box: Any) -> tuple:
+    return (box.center_x, box.center_y, box.center_z, box.length, box.width, box.height, box.heading)
 
 
 def _refuse_repeated_frames(objects: Objects) -> None:

@@ -204,10 +204,26 @@ def assign(weight: list[list[int]]) -> list[int]:
     return [column_of[row] for row in range(size)]
 
 
-def waymo_matching(predictions, truths, groups, iou_thresholds, score_cutoffs, exact=False) -> tuple[Tensor, Tensor]:
-    """counts [G, C, 4] int64, heading [G, C] float32."""
+def tolerant(a: list[float], b: list[float], exact: bool, longitudinal) -> tuple[np.float32, np.float32]:
+    """The IoU of ``a``, moved along its line of sight to where it is closest to ``b``, and its affinity."""
+    if longitudinal is None:
+        return np.float32(iou(a, b, exact)), np.float32(1)
+    sensor, share, least = longitudinal
+    p, t = ([box[k] - sensor[k] for k in range(3)] for box in (a, b))
+    dot, pp, tt = (sum(u * v for u, v in zip(*pair)) for pair in ((p, t), (p, p), (t, t)))
+    moved = [v * (dot / max(pp, 1e-6)) for v in p]
+    far, seen = max(math.sqrt(tt), 1e-6), max(math.sqrt(pp), 1e-6)
+    tolerance = float(np.float32(max(float(np.float32(share)) * far, float(np.float32(least)))))
+    error = abs((seen * (dot / far / seen) - far) / tolerance)
+    return np.float32(iou(moved + a[3:], t + b[3:], exact)), np.float32(min(max(1 - error, 0), 1))
+
+
+def waymo_matching(
+    predictions, truths, groups, iou_thresholds, score_cutoffs, exact=False, longitudinal=None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """counts [G, C, 4] int64, heading and affinity [G, C] float32."""
     counts = torch.zeros(groups, len(score_cutoffs), 4, dtype=torch.int64)
-    heading = torch.zeros(groups, len(score_cutoffs), dtype=torch.float32)
+    heading, affinity = torch.zeros(2, groups, len(score_cutoffs), dtype=torch.float32)
     thresholds = np.asarray(iou_thresholds, dtype=np.float32)
     p_all, t_all = ([tensor.tolist() for tensor in side] for side in (predictions, truths))
     for f in range(len(p_all[-1]) - 1):
@@ -215,31 +231,33 @@ def waymo_matching(predictions, truths, groups, iou_thresholds, score_cutoffs, e
         t = [column[t_all[-1][f] : t_all[-1][f + 1]] for column in t_all[:-1]]
         for group in range(groups):
             for cutoff, score in enumerate(np.asarray(score_cutoffs, dtype=np.float32)):
-                row, accuracy = count_one(p, t, group, score, thresholds, exact)
+                row, accuracy, close = count_one(p, t, group, score, thresholds, exact, longitudinal)
                 counts[group, cutoff] += torch.tensor(row)
                 heading[group, cutoff] += torch.tensor(accuracy)
-    return counts, heading
+                affinity[group, cutoff] += torch.tensor(close)
+    return counts, heading, affinity
 
 
-def count_one(p: list, t: list, group: int, cutoff: float, thresholds: np.ndarray, exact: bool):
-    """(hits, false alarms, misses, misses) and the sum of heading accuracies of one frame, group and cut-off."""
+def count_one(p: list, t: list, group: int, cutoff: float, thresholds: np.ndarray, exact: bool, longitudinal):
+    """(hits, false alarms, misses, misses) and the sums of accuracies and affinities of a frame, group and cut-off."""
     p_boxes, p_types, scores, excused, p_groups = p
     t_boxes, t_types, difficulties, t_groups, counted = t
     rows = [i for i in range(len(p_boxes)) if p_groups[i] >> group & 1 and np.float32(scores[i]) >= cutoff]
     columns = [j for j in range(len(t_boxes)) if t_groups[j] >> group & 1]
-    ious = np.zeros((len(rows), len(columns)), dtype=np.float32)
+    ious, affinities = np.zeros((2, len(rows), len(columns)), dtype=np.float32)
     for r, i in enumerate(rows):
         for c, j in enumerate(columns):
-            ious[r, c] = iou(p_boxes[i], t_boxes[j], exact) if p_types[i] == t_types[j] else 0.0
+            if p_types[i] == t_types[j]:
+                ious[r, c], affinities[r, c] = tolerant(p_boxes[i], t_boxes[j], exact, longitudinal)
     size = max(len(rows), len(columns))
     weight = [[0] * size for _ in range(size)]
     for r, i in enumerate(rows):
         for c in range(len(columns)):
-            if ious[r, c] >= thresholds[p_types[i]]:
-                weight[r][c] = math.floor(float(ious[r, c] * np.float32(1e6)) + 0.5)
+            if ious[r, c] >= thresholds[p_types[i]] and affinities[r, c] > 0:
+                weight[r][c] = math.floor(float(ious[r, c] * affinities[r, c] * np.float32(1e6)) + 0.5)
     column_of = assign(weight) if rows and columns else [size] * size
     inside_group = [bool(counted[j] >> group & 1) for j in columns]
-    result, accuracy, found = [0, 0, 0, 0], np.float32(0), set()
+    result, accuracy, close, found = [0, 0, 0, 0], np.float32(0), np.float32(0), set()
     for r, i in enumerate(rows):
         c = column_of[r]
         if c < len(columns) and weight[r][c] > 0:
@@ -247,6 +265,7 @@ def count_one(p: list, t: list, group: int, cutoff: float, thresholds: np.ndarra
             if inside_group[c]:
                 result[0] += 1
                 accuracy += heading_accuracy(p_boxes[i][6], t_boxes[columns[c]][6])
+                close += affinities[r, c]
         elif not excused[i]:
             near = [c for c in range(len(columns)) if ious[r, c] >= 0.01]
             closest = max(near, key=lambda c: (ious[r, c], c), default=None)
@@ -255,4 +274,4 @@ def count_one(p: list, t: list, group: int, cutoff: float, thresholds: np.ndarra
         if c not in found and inside_group[c]:
             result[2] += difficulties[j] <= 1
             result[3] += difficulties[j] <= 2
-    return result, float(accuracy)
+    return result, float(accuracy), float(close)
