@@ -62,7 +62,7 @@ def test_an_interpreter_without_the_official_package_is_refused(tmp_path):
     stub.chmod(0o755)
     with pytest.raises(ConfigError, match=r"--python .*cannot import the official metrics; it needs waymo-open"):
         environment.official_python(stub, tmp_path)
-    with pytest.raises(ConfigError, match="the official implementation stopped at evaluate with code 1: no message"):
+    with pytest.raises(ConfigError, match=r"the official implementation left official_run.py with code 1: no message"):
         vectors.evaluate_official(stub, tmp_path)
 
 

@@ -32,11 +32,12 @@ def kind(function: Kind) -> Kind:
 @dataclass
 class Scene:
     """One case: predictions with columns frame, box, type, score, nlz; ground truth with frame, box, type, difficulty,
-    points, top_points, synced_box, camera."""
+    points, top_points, synced_box, camera. ``keys`` are the frames' segments and times, made up where not given."""
 
     name: str
     predictions: Columns
     ground_truth: Columns
+    keys: list[tuple[str, int]] | None = None
 
     def columns(self) -> Columns:
         """Both sides in one flat dictionary, as the official side reads them, with the frames' keys."""
@@ -44,9 +45,15 @@ class Scene:
         flat |= {f"gt.{k}": v for k, v in self.ground_truth.items()}
         for side in ("pd", "gt"):
             frame = flat.pop(f"{side}.frame")
-            flat[f"{side}.context"] = np.array([f"{self.name}-{f // FRAMES_PER_SEGMENT}" for f in frame], dtype=str)
-            flat[f"{side}.time"] = START + PERIOD * frame
+            keys = [self._key(int(f)) for f in frame]
+            flat[f"{side}.context"] = np.array([context for context, _ in keys], dtype=str)
+            flat[f"{side}.time"] = np.array([time for _, time in keys], dtype=np.int64)
         return flat
+
+    def _key(self, frame: int) -> tuple[str, int]:
+        if self.keys is not None:
+            return self.keys[frame]
+        return f"{self.name}-{frame // FRAMES_PER_SEGMENT}", START + PERIOD * frame
 
 
 def first_camera(box: np.ndarray) -> np.ndarray:

@@ -29,6 +29,7 @@ class Result:
     number: str
     count: int
     difference: float
+    tolerance: float = TOLERANCE
 
 
 def measure(metric: str, predictions: Path, ground_truth: Path) -> dict[str, np.ndarray]:
@@ -98,12 +99,12 @@ def report(results: list[Result]) -> tuple[str, dict]:
     for kind, rows in kinds.items():
         scenes, numbers = len({r.scene for r in rows}), sum(r.count for r in rows)
         lines.append(f"{kind:<22}{scenes:>7}{numbers:>18}{max(r.difference for r in rows):>20.3g}")
-    worst = max(results, key=lambda r: r.difference)
+    worst = max(results, key=lambda r: r.difference / r.tolerance)
     summary = {
         "scenes": len({r.scene for r in results}),
         "numbers": sum(r.count for r in results),
         "largest_difference": worst.difference,
         "where": f"{worst.scene}: {worst.metric} {worst.number}",
-        "agree": worst.difference <= TOLERANCE,
+        "agree": worst.difference <= worst.tolerance,
     }
     return "\n".join(lines), summary

@@ -13,7 +13,6 @@ RELEASE = f"{PACKAGE}==1.6.7"
 #: The package's wheel and its pins have files for these interpreters; 3.12 has no TensorFlow 2.13.
 INTERPRETERS = ("3.11", "3.10", "3.9")
 CHECK = "import waymo_open_dataset.metrics.ops.py_metrics_ops"
-RUNNER = Path(__file__).with_name("official_run.py")
 
 
 def _has_official_package(python: Path) -> bool:
@@ -57,9 +56,9 @@ def _base_interpreter() -> str:
     raise ConfigError(f"{RELEASE} needs Python {', '.join(INTERPRETERS)} and none is on PATH; name one with --python")
 
 
-def run_official(python: Path, command: str, *paths: Path) -> None:
-    """``official_run.py COMMAND PATHS`` in the official environment."""
-    done = _call(python, RUNNER, command, *paths)
+def run_official(python: Path, script: str, *arguments: object) -> None:
+    """A script of this folder in the official environment."""
+    done = _call(python, Path(__file__).with_name(script), *arguments)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no message"]
-        raise ConfigError(f"the official implementation stopped at {command} with code {done.returncode}: {lines[-1]}")
+        raise ConfigError(f"the official implementation left {script} with code {done.returncode}: {lines[-1]}")

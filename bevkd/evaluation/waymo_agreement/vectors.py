@@ -26,7 +26,7 @@ def write_official(python: Path, scenes: list[Scene], folder: Path) -> None:
     """Write the scenes as ``NAME.pd.bin`` and ``NAME.gt.bin`` into ``folder``, by the official package's own writer."""
     columns = {f"{scene.name}/{k}": v for scene in scenes for k, v in scene.columns().items()}
     np.savez(folder / "scenes.npz", **columns)
-    run_official(python, "write", folder / "scenes.npz", folder)
+    run_official(python, "official_run.py", "write", folder / "scenes.npz", folder)
 
 
 def copy_pair(python: Path, predictions: Path, ground_truth: Path, folder: Path) -> None:
@@ -36,18 +36,18 @@ def copy_pair(python: Path, predictions: Path, ground_truth: Path, folder: Path)
             shutil.copyfile(path, folder / f"files.{side}.bin")
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror}); expected an Objects file") from None
-    run_official(python, "fit", folder)
+    run_official(python, "official_run.py", "fit", folder)
 
 
 def evaluate_official(python: Path, folder: Path) -> None:
     """Every pair of files in ``folder`` -> ``official.npz`` beside them."""
-    run_official(python, "evaluate", folder)
+    run_official(python, "official_run.py", "evaluate", folder)
 
 
 def pack(python: Path, folder: Path, target: Path) -> None:
     """``folder`` as :func:`evaluate_official` left it -> the vector folder ``target``."""
     target.mkdir(parents=True, exist_ok=True)
-    run_official(python, "describe", target)
+    run_official(python, "official_run.py", "describe", target)
     official = np.load(folder / "official.npz")
     names = [str(name) for name in official["scenes"]]
     with zipfile.ZipFile(target / "scenes.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
