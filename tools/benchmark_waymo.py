@@ -101,7 +101,8 @@ def main() -> None:
         rows.append(measure(frames, args))
         if len(rows) == 1:
             print("| " + " | ".join(rows[0]) + " |\n" + "|---" * len(rows[0]) + "|")
-        print("| " + " | ".join(f"{value:.4g}" for value in rows[-1].values()) + " |", flush=True)
+        cells = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in rows[-1].values()]
+        print("| " + " | ".join(cells) + " |", flush=True)
     if args.json is not None:
         setting = {name: getattr(args, name) for name in ("predictions", "ground_truths", "threads")}
         write_json({**setting, "rows": rows}, args.json)

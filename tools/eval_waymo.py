@@ -3,7 +3,8 @@
 Example:
     python tools/eval_waymo.py --predictions work_dirs/run/predictions.bin --ground-truth data/waymo/ground_truth.bin
 
-Both files hold a serialized waymo.open_dataset.Objects. The table has the official tool's lines.
+Both files hold a serialized waymo.open_dataset.Objects; the ground truth may also be an info file. The table has the
+official tool's lines.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from bevkd.errors import ConfigError, run_tool
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--predictions", type=Path, required=True, help="serialized Objects, with scores")
-    parser.add_argument("--ground-truth", type=Path, required=True, help="serialized Objects")
+    parser.add_argument("--ground-truth", type=Path, required=True, help="serialized Objects, or Waymo infos (.pkl)")
     parser.add_argument(
         "--let",
         action="store_true",

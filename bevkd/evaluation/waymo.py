@@ -13,7 +13,8 @@ from bevkd.errors import DataError
 
 from .waymo_metrics.average_precision import average_precision, precision_recall
 from .waymo_metrics.breakdowns import group_bits
-from .waymo_metrics.objects import LEVELS, FrameKey, Objects, graded, read_objects, refuse_unknown_frames
+from .waymo_metrics.checks import LEVELS, refuse_unknown_frames
+from .waymo_metrics.objects import FrameKey, Objects, graded, read_objects
 from .waymo_metrics.rules import CAMERA_ONLY, DETECTION, SCORE_CUTOFFS, Rules
 
 
@@ -34,8 +35,8 @@ def evaluate(
 
     Args:
         predictions: Objects, or a file of serialized ``waymo.open_dataset.Objects``.
-        ground_truth: Likewise. Boxes without a LiDAR point are dropped; one without a difficulty is LEVEL_2 when it
-            holds at most five points, else LEVEL_1.
+        ground_truth: Likewise, or an info file (``.pkl``), which names frames without boxes too. Boxes without a LiDAR
+            point are dropped; one without a difficulty is LEVEL_2 when it holds at most five points, else LEVEL_1.
         exact_geometry: Take the exact overlap of two boxes. The official one in places finds none between a box and the
             same box turned by exactly pi (of 2,000 such pairs 14).
         unlabelled_frames: Let predictions stand in frames that the ground truth does not name: all are false alarms, as

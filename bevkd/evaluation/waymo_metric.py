@@ -13,8 +13,9 @@ from bevkd.errors import ConfigError, DataError
 
 from .files import write_json, write_whole
 from .waymo import evaluate, score_table
+from .waymo_metrics.checks import LEVELS
 from .waymo_metrics.infos import objects_from_infos, objects_from_results
-from .waymo_metrics.objects import LEVELS, write_chunks
+from .waymo_metrics.objects import write_chunks
 
 LEADERBOARD = ("TYPE_VEHICLE", "TYPE_PEDESTRIAN", "TYPE_CYCLIST")
 

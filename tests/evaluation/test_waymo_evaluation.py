@@ -143,6 +143,8 @@ def test_scores_from_files_are_those_from_arrays(tmp_path):
         ({"boxes": [(*CAR[:3], -1, 2, 2, 0)]}, "length is -1.0, expected at least 0"),
         ({"scores": [1.5]}, "score is 1.5, expected 0 to 1"),
         ({"scores": [np.nan]}, "score is nan"),
+        ({"types": 1.5}, "types are float64, expected whole numbers"),
+        ({"frames": [1], "count": 1}, "frames go to 1, expected rows of 1 keys"),
         ({"scores": [0.5, 0.5]}, "scores number 2, expected 1 like boxes"),
         ({"boxes": np.zeros((7, 1))}, None),
     ],
@@ -154,6 +156,11 @@ def test_bad_objects_are_refused(change, sentence):
         return
     with pytest.raises(DataError, match=sentence):
         objects(**{"boxes": [CAR], **change})
+
+
+def test_a_key_that_is_there_twice_is_refused():
+    with pytest.raises(DataError, match=r"objects: frame s at 1 is among the keys twice"):
+        Objects.from_arrays([CAR], [1], [0], keys=[FrameKey("s", 0, 1)] * 2)
 
 
 def test_ungraded_truth_without_points_is_refused():

@@ -126,6 +126,12 @@ def test_metric_scores_and_leaves_files(tmp_path):
     assert scores["OBJECT_TYPE_TYPE_VEHICLE_LEVEL_1/AP"] == pytest.approx(1)
 
 
+def test_predictions_of_the_metric_score_against_the_infos(tmp_path):
+    metrics = run_metric(tmp_path, make_results(make_infos()))
+    scores = evaluate(tmp_path / "out/predictions.bin", tmp_path / "infos.pkl")
+    assert all(scores[name] == metrics[name] for name in metrics if name.startswith("OBJECT_TYPE"))
+
+
 def test_metric_writes_only_when_asked_to_format(tmp_path):
     assert run_metric(tmp_path, make_results(make_infos()), format_only=True) == {}
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["predictions.bin"]

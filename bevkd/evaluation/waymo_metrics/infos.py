@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bevkd.datasets import safe_pickle
 from bevkd.errors import DataError, nearest
 
-from .objects import FrameKey, Objects
+from .objects import FrameKey, Objects, read_objects
 
 TYPE_OF = {"Car": 1, "Vehicle": 1, "Pedestrian": 2, "Sign": 3, "Cyclist": 4}
 _EARLIEST, _LATEST = 946_684_800_000_000, 4_102_444_800_000_000  # 2000 and 2100, in microseconds
+
+
+def read_truth(path: str | Path) -> Objects:
+    """The ground truth of an info file (``.pkl``), or the objects of an ``Objects`` file.
+
+    Raises:
+        DataError: see :func:`objects_from_infos` and :func:`.objects.read_objects`.
+    """
+    path = Path(path)
+    return objects_from_infos(safe_pickle.load(path), str(path)) if path.suffix == ".pkl" else read_objects(path)
 
 
 def objects_from_infos(infos: Mapping[str, Any], source: str = "infos") -> Objects:

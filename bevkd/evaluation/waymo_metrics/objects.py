@@ -12,12 +12,10 @@ import numpy as np
 
 from bevkd.errors import DataError
 
-from .messages import TYPES, message, read_chunks
+from .checks import BOX_FIELDS, check_columns, refuse_repeated_frames
+from .messages import message, read_chunks
 
-BOX_FIELDS = ("center_x", "center_y", "center_z", "length", "width", "height", "heading")
-LEVELS = ("LEVEL_1", "LEVEL_2")
 _FEW_POINTS = 5  # a box with at most so many LiDAR points is LEVEL_2 where no one graded it
-_UNITS = {-6: "seconds", -3: "milliseconds", 3: "nanoseconds"}  # by power of ten against microseconds
 
 
 class FrameKey(NamedTuple):
@@ -82,8 +80,8 @@ class Objects:
         """Columns from arrays, checked. ``frames`` are any integers, or rows of ``keys`` where these are given.
 
         Raises:
-            DataError: a column of another length, an unknown type or difficulty, a number that is not finite, a
-                negative size, a score outside [0, 1].
+            DataError: a column of another length, a key that is there twice, an unknown type or difficulty, a number
+                that is not finite, a negative size, a score outside [0, 1].
         """
         boxes = np.asarray(boxes, dtype=np.float64)
         boxes = boxes.reshape(0, 7) if boxes.size == 0 else boxes
@@ -96,16 +94,16 @@ class Objects:
             keys = [FrameKey("", 0, int(number)) for number in numbers]
         objects = cls(
             boxes=boxes,
-            types=np.asarray(types),
+            types=_integers(types),
             frames=frames,
             keys=keys,
             scores=np.ones(count, np.float32) if scores is None else np.asarray(scores, dtype=np.float32),
-            difficulties=np.zeros(count, np.uint8) if difficulties is None else np.asarray(difficulties),
-            points=None if points is None else np.asarray(points),
+            difficulties=np.zeros(count, np.uint8) if difficulties is None else _integers(difficulties),
+            points=None if points is None else _integers(points),
             excused=np.zeros(count, bool) if excused is None else np.asarray(excused, dtype=bool),
             source=source,
         )
-        _check_columns(objects)
+        check_columns(objects)
         objects.types, objects.difficulties = objects.types.astype(np.uint8), objects.difficulties.astype(np.uint8)
         return objects
 
@@ -123,29 +121,10 @@ class Objects:
         return f"{self.source}: object {row} ({self.keys[self.frames[row]]})"
 
 
-def _check_columns(objects: Objects) -> None:
-    for field in dataclasses.fields(objects):
-        column = getattr(objects, field.name)
-        if isinstance(column, np.ndarray) and len(column) != len(objects):
-            raise DataError(f"{objects.source}: {field.name} number {len(column)}, expected {len(objects)} like boxes")
-
-    def refuse(wrong: np.ndarray, what: str, values: np.ndarray, expected: str) -> None:
-        rows = np.flatnonzero(wrong)
-        if len(rows):
-            raise DataError(f"{objects.name(rows[0])}: {what} is {values[rows[0]]}, expected {expected}")
-
-    known = ", ".join(f"{number} ({name})" for number, name in enumerate(TYPES) if number)
-    refuse((objects.types < 1) | (objects.types >= len(TYPES)), "type", objects.types, known)
-    refuse(
-        (objects.difficulties < 0) | (objects.difficulties > len(LEVELS)), "difficulty", objects.difficulties,
-        "1 (LEVEL_1), 2 (LEVEL_2) or 0 (not graded)",
-    )  # fmt: skip
-    for column, field in enumerate(BOX_FIELDS):
-        values = objects.boxes[:, column]
-        refuse(~np.isfinite(values), field, values, "a finite number")
-        if column in (3, 4, 5):
-            refuse(values < 0, field, values, "at least 0")
-    refuse(~((objects.scores >= 0) & (objects.scores <= 1)), "score", objects.scores, "0 to 1")
+def _integers(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values)
+    whole = values.dtype.kind == "f" and (np.isfinite(values) & (values == np.round(values))).all()
+    return values.astype(np.int64) if whole else values
 
 
 def read_objects(path: str | Path, numbers: Callable[[Any], tuple] | None = None) -> Objects:
@@ -174,7 +153,7 @@ def read_objects(path: str | Path, numbers: Callable[[Any], tuple] | None = None
         difficulties=table[:, 9].astype(np.int64), points=table[:, 10].astype(np.int64), excused=table[:, 11] != 0,
         keys=[FrameKey(*key) for key in rows_of], source=str(path),
     )  # fmt: skip
-    _refuse_repeated_frames(objects)
+    refuse_repeated_frames(objects)
     objects.cameras = table[:, 12].astype(np.uint8)
     return objects
 
@@ -189,27 +168,6 @@ def _numbers(entry) -> tuple:
 
 def box_numbers(box: Any) -> tuple:
     return (box.center_x, box.center_y, box.center_z, box.length, box.width, box.height, box.heading)
-
-
-def _refuse_repeated_frames(objects: Objects) -> None:
-    """Refuse a frame whose objects are all there twice: a file joined to itself, or one frame from two processes."""
-    order = np.argsort(objects.frames, kind="stable")
-    counts = np.bincount(objects.frames, minlength=len(objects.keys))
-    starts = np.cumsum(counts) - counts
-    halves = np.where(counts % 2 == 0, counts // 2, 0)
-    total = int(halves.sum())
-    frame = np.repeat(np.arange(len(counts)), halves)
-    first = starts[frame] + np.arange(total) - np.repeat(np.cumsum(halves) - halves, halves)
-    one, other = order[first], order[first + halves[frame]]
-    same = (objects.boxes[one] == objects.boxes[other]).all(1)
-    same &= (objects.types[one] == objects.types[other]) & (objects.scores[one] == objects.scores[other])
-    differing = np.bincount(frame[~same], minlength=len(counts))
-    repeated = np.flatnonzero((halves > 0) & (differing == 0))
-    if len(repeated):
-        raise DataError(
-            f"{objects.source}: {objects.keys[repeated[0]]} is there twice, and so are {len(repeated) - 1} others;"
-            " expected every frame once"
-        )
 
 
 def graded(truth: Objects) -> Objects:
@@ -229,38 +187,6 @@ def graded(truth: Objects) -> Objects:
     truth = truth.rows(truth.points > 0)
     by_points = np.where(truth.points <= _FEW_POINTS, 2, 1).astype(np.uint8)
     return dataclasses.replace(truth, difficulties=np.where(truth.difficulties == 0, by_points, truth.difficulties))
-
-
-def refuse_unknown_frames(predictions: Objects, truth: Objects) -> None:
-    """Refuse a prediction in a frame that the ground truth does not name, and say when only the unit of time differs.
-
-    Raises:
-        DataError: naming the frame.
-    """
-    known = set(truth.keys)
-    present = np.bincount(predictions.frames, minlength=len(predictions.keys)) > 0
-    unknown = [key for key, here in zip(predictions.keys, present) if here and key not in known]
-    if not unknown:
-        return
-    first = unknown[0]
-    times = [key.timestamp for key in truth.keys if key.context == first.context]
-    if not times:
-        reason = f"which the ground truth {truth.source} does not hold"
-    else:
-        unit = _unit(first.timestamp, times)
-        reason = f"in {unit}" if unit else f"a time that the ground truth {truth.source} does not hold"
-    raise DataError(
-        f"{predictions.source}: {len(unknown)} of {int(present.sum())} frames are unknown, the first is {first},"
-        f" {reason}; expected frame_timestamp_micros of a labelled frame"
-    )
-
-
-def _unit(timestamp: int, known: Sequence[int]) -> str | None:
-    """The unit in which ``timestamp`` lies among ``known`` microseconds (within a minute), when it is another one."""
-    for power, unit in _UNITS.items():
-        if min(abs(timestamp * 10.0**-power - time) for time in known) < 60e6:
-            return unit
-    return None
 
 
 def write_chunks(objects: Objects, ids: Iterable[str] | None = None) -> Iterator[bytes]:

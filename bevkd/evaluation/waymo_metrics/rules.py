@@ -8,7 +8,8 @@ from pathlib import Path
 
 from .breakdowns import OBJECT_TYPE, RANGE, Breakdown
 from .camera_only import CAMERA, read_camera_truth
-from .objects import Objects, read_objects
+from .infos import read_truth
+from .objects import Objects
 
 SCORE_CUTOFFS = (*(i * 0.01 for i in range(100)), 1.0)
 
@@ -31,7 +32,7 @@ class Rules:
     iou_thresholds: tuple[float, ...]
     metrics: dict[str, str]
     longitudinal: tuple[tuple[float, float, float], float, float] | None = None
-    read_truth: Callable[[str | Path], Objects] = read_objects
+    read_truth: Callable[[str | Path], Objects] = read_truth
 
     def names(self) -> list[str]:
         return [name for breakdown in self.breakdowns for name in breakdown.names]
