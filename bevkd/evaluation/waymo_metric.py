@@ -12,10 +12,11 @@ from bevkd.datasets import safe_pickle
 from bevkd.errors import ConfigError, DataError
 
 from .files import write_json, write_whole
-from .waymo import evaluate, score_table
+from .waymo import evaluate, evaluate_camera_only, score_table
 from .waymo_metrics.checks import LEVELS
 from .waymo_metrics.infos import objects_from_infos, objects_from_results
 from .waymo_metrics.objects import write_chunks
+from .waymo_metrics.rules import CAMERA_ONLY, DETECTION, Rules
 
 LEADERBOARD = ("TYPE_VEHICLE", "TYPE_PEDESTRIAN", "TYPE_CYCLIST")
 
@@ -30,9 +31,11 @@ class WaymoBEVMetric(BaseMetric):
         output_dir: Where ``predictions.bin`` and ``scores.json`` go; None takes the running experiment's work dir.
         format_only: Write the predictions and score nothing (test split).
         exact_geometry: See :func:`bevkd.evaluation.waymo.evaluate`.
+        camera_only: Score by :func:`bevkd.evaluation.waymo.evaluate_camera_only`.
 
-    The metrics are ``AP/L1``, ``APH/L1``, ``AP/L2``, ``APH/L2``, means over vehicles, pedestrians and cyclists, and
-    each type's by the official names (``OBJECT_TYPE_TYPE_VEHICLE_LEVEL_1/AP`` ...); scores.json has the ranges too.
+    The metrics are ``AP/L1``, ``APH/L1``, ``AP/L2``, ``APH/L2`` (camera-only: ``LET-APL/L2``, ``LET-AP/L2``,
+    ``LET-APH/L2``), means over vehicles, pedestrians and cyclists, and each type's by the official names
+    (``OBJECT_TYPE_TYPE_VEHICLE_LEVEL_1/AP`` ...); scores.json has the ranges, and the cameras, too.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class WaymoBEVMetric(BaseMetric):
         output_dir: str | None = None,
         format_only: bool = False,
         exact_geometry: bool = False,
+        camera_only: bool = False,
         collect_device: str = "cpu",
         prefix: str | None = None,
     ) -> None:
@@ -51,6 +55,7 @@ class WaymoBEVMetric(BaseMetric):
         self.output_dir = output_dir
         self.format_only = format_only
         self.exact_geometry = exact_geometry
+        self.camera_only = camera_only
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep one batch's predictions, on the CPU and without gradients."""
@@ -81,11 +86,16 @@ class WaymoBEVMetric(BaseMetric):
         path = write_whole(folder / "predictions.bin", write_chunks(predictions))
         if self.format_only:
             return {}
-        truth = objects_from_infos(infos, str(self.ann_file))
-        scores = evaluate(predictions, truth, exact_geometry=self.exact_geometry)
+        truth = objects_from_infos(infos, str(self.ann_file), self.camera_only)
+        judge = evaluate_camera_only if self.camera_only else evaluate
+        scores = judge(predictions, truth, exact_geometry=self.exact_geometry)
         write_json(scores, folder / "scores.json")
         MMLogger.get_current_instance().info("Waymo scores, from %s\n%s", path, score_table(scores))
-        return {**means(scores), **{name: score for name, score in scores.items() if name.startswith("OBJECT_TYPE")}}
+        rules = CAMERA_ONLY if self.camera_only else DETECTION
+        return {
+            **means(scores, rules),
+            **{name: score for name, score in scores.items() if name.startswith("OBJECT_TYPE")},
+        }
 
     def _folder(self) -> Path:
         if self.output_dir is not None:
@@ -96,10 +106,11 @@ class WaymoBEVMetric(BaseMetric):
         return Path(log_file).parent.parent
 
 
-def means(scores: dict[str, float]) -> dict[str, float]:
+def means(scores: dict[str, float], rules: Rules = DETECTION) -> dict[str, float]:
     """``AP/L1``, ``APH/L1``, ``AP/L2`` and ``APH/L2``: means over the leaderboard's three types."""
+    groups = [f"OBJECT_TYPE_{name}" for name in LEADERBOARD]
     return {
-        f"{key}/L{number}": sum(scores[f"OBJECT_TYPE_{name}_{level}/{key}"] for name in LEADERBOARD) / len(LEADERBOARD)
-        for number, level in enumerate(LEVELS, 1)
-        for key in ("AP", "APH")
+        f"{key}/L{level}": sum(scores[f"{group}_{LEVELS[level - 1]}/{key}"] for group in groups) / len(groups)
+        for level in rules.levels
+        for key in rules.metrics
     }

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bevkd.errors import DataError
-from bevkd.evaluation.waymo import evaluate
+from bevkd.evaluation.waymo import evaluate, evaluate_camera_only
 from bevkd.evaluation.waymo_metric import WaymoBEVMetric
 from bevkd.evaluation.waymo_metrics.infos import objects_from_infos, objects_from_results
 from bevkd.evaluation.waymo_metrics.objects import read_objects
@@ -103,10 +103,38 @@ def test_bad_results_are_refused():
         objects_from_results(results, infos, CLASSES)
 
 
+def with_synced(infos: dict) -> dict:
+    """Every instance half a metre further along at the camera's shot, seen by the front camera."""
+    for info in infos["data_list"]:
+        info["cam_sync_instances"] = [
+            {**i, "bbox_3d": [i["bbox_3d"][0] + 0.5, *i["bbox_3d"][1:]], "num_top_lidar_pts": 9, "camera_id": 0}
+            for i in info["instances"]
+        ]
+    return infos
+
+
+def test_camera_only_truth_is_that_of_the_shot(tmp_path):
+    infos = with_synced(make_infos())
+    truth = objects_from_infos(infos, camera_only=True)
+    assert truth.boxes[0, 0] == 10.5
+    assert truth.cameras.tolist() == [1] * 4
+    (tmp_path / "infos.pkl").write_bytes(pickle.dumps(infos, protocol=4))
+    moved = {i: {**info, "instances": info["cam_sync_instances"]} for i, info in enumerate(infos["data_list"])}
+    found = objects_from_results(make_results({"data_list": list(moved.values())}), infos, CLASSES)
+    for ground_truth in (truth, tmp_path / "infos.pkl"):
+        scores = evaluate_camera_only(found, ground_truth)
+        for name in ("VEHICLE", "PEDESTRIAN", "CYCLIST"):
+            assert scores[f"OBJECT_TYPE_TYPE_{name}_LEVEL_2/LET-APL"] == pytest.approx(1, abs=1e-5)
+        assert scores["CAMERA_TYPE_VEHICLE_FRONT_LEVEL_2/LET-AP"] == pytest.approx(1, abs=1e-5)
+    infos["data_list"][0]["cam_sync_instances"][0].pop("camera_id")
+    with pytest.raises(DataError, match=r"cam_sync_instances\[0\]: camera_id is missing"):
+        objects_from_infos(infos, camera_only=True)
+
+
 def run_metric(folder, results, **kwargs):
     from mmdet3d.structures import LiDARInstance3DBoxes
 
-    (folder / "infos.pkl").write_bytes(pickle.dumps(make_infos(), protocol=4))
+    (folder / "infos.pkl").write_bytes(pickle.dumps(with_synced(make_infos()), protocol=4))
     metric = WaymoBEVMetric(str(folder), "infos.pkl", output_dir=str(folder / "out"), **kwargs)
     metric.dataset_meta = {"classes": CLASSES}
     for sample, result in results.items():
@@ -124,6 +152,12 @@ def test_metric_scores_and_leaves_files(tmp_path):
     written = read_objects(tmp_path / "out/predictions.bin")
     scores = evaluate(written, objects_from_infos(make_infos()))
     assert scores["OBJECT_TYPE_TYPE_VEHICLE_LEVEL_1/AP"] == pytest.approx(1)
+
+
+def test_metric_scores_cameras_alone(tmp_path):
+    metrics = run_metric(tmp_path, make_results(make_infos()), camera_only=True)
+    assert set(metrics) > {"LET-APL/L2", "LET-AP/L2", "LET-APH/L2"}
+    assert 0 < metrics["LET-APL/L2"] < metrics["LET-AP/L2"]  # half a metre too near
 
 
 def test_predictions_of_the_metric_score_against_the_infos(tmp_path):

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from bevkd.datasets import safe_pickle
 from bevkd.errors import DataError
 
 from .breakdowns import Breakdown
+from .infos import objects_from_infos
 from .messages import ENUMS, TYPES
 from .objects import Objects, box_numbers, read_objects
 
@@ -21,11 +23,14 @@ _AZIMUTHS, _HALF_FIELD_OF_VIEW = (0.0, 45.0, -45.0, 90.0, -90.0), 25.2  # degree
 
 def read_camera_truth(path: str | Path) -> Objects:
     """An ``Objects`` file as camera-only ground truth: ``camera_synced_box`` for ``box``, the points of the top LiDAR,
-    without the boxes that no camera sees.
+    without the boxes that no camera sees; or the ``cam_sync_instances`` of an info file (``.pkl``).
 
     Raises:
         DataError: see :func:`.objects.read_objects`; an unknown ``most_visible_camera_name``; no ``camera_synced_box``.
     """
+    path = Path(path)
+    if path.suffix == ".pkl":
+        return objects_from_infos(safe_pickle.load(path), str(path), camera_only=True)
     truth = read_objects(path, _numbers)
     for code, sentence in (
         (_UNKNOWN, f"most_visible_camera_name is unknown, expected one of {', '.join(CAMERAS)}"),

@@ -18,7 +18,7 @@ _EARLIEST, _LATEST = 946_684_800_000_000, 4_102_444_800_000_000  # 2000 and 2100
 
 
 def read_truth(path: str | Path) -> Objects:
-    """The ground truth of an info file (``.pkl``), or the objects of an ``Objects`` file.
+    """The ground truth of LiDAR detections in an info file (``.pkl``), or the objects of an ``Objects`` file.
 
     Raises:
         DataError: see :func:`objects_from_infos` and :func:`.objects.read_objects`.
@@ -27,13 +27,15 @@ def read_truth(path: str | Path) -> Objects:
     return objects_from_infos(safe_pickle.load(path), str(path)) if path.suffix == ".pkl" else read_objects(path)
 
 
-def objects_from_infos(infos: Mapping[str, Any], source: str = "infos") -> Objects:
+def objects_from_infos(infos: Mapping[str, Any], source: str = "infos", camera_only: bool = False) -> Objects:
     """Ground truth of every frame of an info file (schema 1.1), one without boxes included.
 
     Args:
         infos: ``metainfo`` (``categories``: label by class name, or ``classes``) and ``data_list``: ``context_name``,
             ``timestamp`` (microseconds) and ``instances`` with ``bbox_3d`` (x, y, z of the bottom centre, dx, dy, dz,
             yaw in the vehicle frame), ``bbox_label_3d``, ``num_lidar_pts`` and ``difficulty`` (0, 1, 2).
+        camera_only: Take ``cam_sync_instances`` instead, the boxes at the time of the camera's shot, with their
+            ``num_top_lidar_pts`` and ``camera_id`` (from 0).
 
     Raises:
         DataError: a frame that is there twice, a timestamp that is not in microseconds, an unknown class, or what
@@ -41,27 +43,32 @@ def objects_from_infos(infos: Mapping[str, Any], source: str = "infos") -> Objec
     """
     keys = frame_keys(infos, source)
     type_of = _types_by_label(infos["metainfo"], source)
+    instances, points = ("cam_sync_instances", "num_top_lidar_pts") if camera_only else ("instances", "num_lidar_pts")
+    needed = ("bbox_3d", "difficulty", points, *(("camera_id",) if camera_only else ()))
     rows, frames = [], []
     for frame, info in enumerate(infos["data_list"]):
-        for number, instance in enumerate(info.get("instances") or ()):
+        for number, instance in enumerate(info.get(instances) or ()):
             if instance["bbox_label_3d"] < 0:
                 continue
-            where = f"{source}: {keys[frame]}: instances[{number}]"
-            missing = [key for key in ("bbox_3d", "num_lidar_pts", "difficulty") if key not in instance]
+            where = f"{source}: {keys[frame]}: {instances}[{number}]"
+            missing = [key for key in needed if key not in instance]
             if missing:
                 raise DataError(f"{where}: {missing[0]} is missing; make the infos again with tools/create_data.py")
             label = instance["bbox_label_3d"]
             if label not in type_of:
                 raise DataError(f"{where}: bbox_label_3d is {label}, expected one of {sorted(type_of)}")
-            rows.append([*instance["bbox_3d"], type_of[label], instance["difficulty"], instance["num_lidar_pts"]])
+            camera = instance["camera_id"] + 1 if camera_only else 0
+            rows.append([*instance["bbox_3d"], type_of[label], instance["difficulty"], instance[points], camera])
             frames.append(frame)
-    table = np.array(rows, dtype=np.float64).reshape(-1, 10)
+    table = np.array(rows, dtype=np.float64).reshape(-1, 11)
     table[:, 2] += table[:, 5] / 2
     whole = table[:, 7:].astype(np.int64)
-    return Objects.from_arrays(
+    objects = Objects.from_arrays(
         boxes=np.ascontiguousarray(table[:, :7]), types=whole[:, 0], frames=frames, difficulties=whole[:, 1],
         points=whole[:, 2], keys=keys, source=source,
     )  # fmt: skip
+    objects.cameras = whole[:, 3].astype(np.uint8) if camera_only else None
+    return objects
 
 
 def objects_from_results(
