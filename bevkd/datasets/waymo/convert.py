@@ -42,7 +42,9 @@ def convert(
     ``infos/<split>``; a later call converts only segments without such a part, or whose source has changed since.
 
     Args:
-        root: folder with ``training``, ``validation`` and ``testing``, or some of them.
+        root: folder with ``training``, ``validation`` and ``testing``, or some of them; in each the components lidar,
+            lidar_calibration, lidar_pose, camera_image, camera_calibration, vehicle_pose, lidar_box (not in
+            ``testing``) and, if boxes for camera-only benchmarks are wanted, lidar_camera_synced_box.
         out_dir: where to write; ``root`` when None.
         splits: some of these names; all that are there when None. ``testing`` has no labels.
         workers: processes.
@@ -108,14 +110,15 @@ def convert_segment(root: Path, out: Path, split: str, name: str) -> int:
     Files are written beside their place and moved there when the segment is whole; the part of the infos comes last.
     """
     source = _fingerprint(root / split, name)
-    segment = Segment(root / split, name, labels=split != "testing")
+    segment = Segment(root / split, name)
+    components = ["lidar", "camera_image", *(["lidar_box"] if split != "testing" else [])]
     building = {kind: out / kind / f".{name}.building" for kind in (POINTS, IMAGES)}
     try:
         for folder in building.values():
             shutil.rmtree(folder, ignore_errors=True)  # of a killed run
             (folder / name).mkdir(parents=True)
         infos, previous = [], None
-        for frame in segment.frames():
+        for frame in segment.frames(components=components):
             points = frame.points()
             (building[POINTS] / point_file(name, frame.timestamp)).write_bytes(points.astype("<f4").tobytes())
             for camera, image in frame.images.items():

@@ -108,7 +108,7 @@ class Frame:
             in a no-label zone (1) or not. A second return may be None.
         pixel_poses: by LiDAR, ``[H, W, 6]``, see :func:`range_image_points`; only of LiDARs that have them.
         projections: by LiDAR and return, ``[H, W, 6]``: two times camera, u, v of each pixel's echo, 0 for no camera.
-        images: by camera. boxes: 3D labels, None where the split has none. camera_boxes: 2D labels by camera.
+        images: by camera. boxes: 3D labels. camera_boxes: 2D labels by camera. What was not asked for is empty or None.
     """
 
     segment: str

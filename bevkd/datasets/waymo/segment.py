@@ -1,6 +1,6 @@
 """One segment of a Waymo v2 folder, streamed frame by frame."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from .labels import read_camera_boxes, read_lidar_boxes
 from .names import CAMERAS, LASERS
 from .parquet import ComponentFile, FrameRows
 from .range_images import LaserCalibration
+
+FRAME_COMPONENTS = ("lidar", "camera_image", "lidar_box", "camera_box", "stats")
 
 
 def find_segments(root: str | Path) -> list[str]:
@@ -33,13 +35,12 @@ def find_segments(root: str | Path) -> list[str]:
 class Segment:
     """A drive of some 20 seconds.
 
-    Opening reads calibrations, poses and labels, and checks them; sensor data are read by :meth:`frames`, a frame at a
-    time.
+    Opening reads and checks calibrations and poses; everything else is read by :meth:`frames`, sensor data a frame at a
+    time. Components that nobody asks for need not be there.
 
     Args:
         root: folder of one split, which holds one folder per component.
         name: the segment's context name.
-        labels: whether the split has labels (components lidar_box and camera_box).
 
     Attributes:
         timestamps: of the frames, in order of time, microseconds.
@@ -47,11 +48,11 @@ class Segment:
         lasers: calibrations by LiDAR. cameras: by camera.
 
     Raises:
-        DataError: a missing or damaged component, an unknown sensor, type or difficulty, a number that is not finite,
-            or timestamps that are no microseconds, naming file and column.
+        DataError: a missing or damaged component, an unknown sensor, a pose or calibration that is none, or timestamps
+            that are no microseconds, naming file and column.
     """
 
-    def __init__(self, root: str | Path, name: str, labels: bool = True) -> None:
+    def __init__(self, root: str | Path, name: str) -> None:
         self.root, self.name = Path(root), name
         poses = self._open(schema.VEHICLE_POSE)
         matrices = poses.table("world_from_vehicle.transform")["world_from_vehicle.transform"]
@@ -64,39 +65,39 @@ class Segment:
         self.timestamps = sorted(self.poses)
         self.lasers = self._lasers()
         self.cameras = self._cameras()
-        self.boxes = read_lidar_boxes(self.root, name, self.timestamps) if labels else None
-        self.camera_boxes = read_camera_boxes(self.root, name, self.timestamps) if labels else {}
-        self.stats = self._stats()
 
     def frames(
-        self,
-        timestamps: Iterable[int] | None = None,
-        *,
-        lidar: bool = True,
-        images: bool = True,
-        projections: bool = False,
+        self, timestamps: Iterable[int] | None = None, components: Collection[str] = FRAME_COMPONENTS
     ) -> Iterator[Frame]:
-        """Frames in order of time, with the sensors asked for.
+        """Frames in order of time.
 
         Memory holds one frame, whatever the segment's length (about 60 MB at Waymo's full size).
 
         Args:
             timestamps: only these; row groups without any of them are not read.
+            components: what frames should hold, out of ``FRAME_COMPONENTS`` and ``lidar_camera_projection``. ``lidar``
+                brings lidar_pose along, ``lidar_box`` lidar_camera_synced_box where that folder exists.
 
         Raises:
-            DataError: an unknown timestamp; a frame without one of its sensors' rows, or with a damaged one.
+            DataError: an unknown timestamp or component; a frame without one of its sensors' rows, a damaged range
+                image, a box that is not finite, an unknown type or difficulty, naming file and column.
         """
+        known = (*FRAME_COMPONENTS, schema.LIDAR_CAMERA_PROJECTION.name)
+        if unknown := [name for name in components if name not in known]:
+            raise DataError(f"component {unknown[0]!r} is none of a frame's{nearest(unknown[0], known)}")
         chosen = self.timestamps if timestamps is None else sorted(timestamps)
         if unknown := [timestamp for timestamp in chosen if timestamp not in self.poses]:
             hint = nearest(str(unknown[0]), map(str, self.timestamps))
             raise DataError(f"segment {self.name} has no frame {unknown[0]}{hint}")
-        readers = {}
-        if lidar:
-            readers = {c.name: self._reader(c, chosen) for c in (schema.LIDAR, schema.LIDAR_POSE)}
-        if projections:
-            readers[schema.LIDAR_CAMERA_PROJECTION.name] = self._reader(schema.LIDAR_CAMERA_PROJECTION, chosen)
-        if images:
-            readers[schema.CAMERA_IMAGE.name] = self._reader(schema.CAMERA_IMAGE, chosen)
+        streamed = [
+            c for c in (schema.LIDAR, schema.LIDAR_CAMERA_PROJECTION, schema.CAMERA_IMAGE) if c.name in components
+        ]
+        streamed += [schema.LIDAR_POSE] if schema.LIDAR in streamed else []
+        readers = {component.name: self._reader(component, chosen) for component in streamed}
+        place = (self.root, self.name, self.timestamps)
+        boxes = read_lidar_boxes(*place) if schema.LIDAR_BOX.name in components else {}
+        flat = read_camera_boxes(*place) if schema.CAMERA_BOX.name in components else {}
+        stats = self._stats() if schema.STATS.name in components else {}
         for timestamp in chosen:
             parts = {name: read(timestamp) for name, read in readers.items()}
             yield Frame(
@@ -109,9 +110,9 @@ class Segment:
                 {laser: pose for laser, (pose, _) in parts.get(schema.LIDAR_POSE.name, {}).items()},
                 parts.get(schema.LIDAR_CAMERA_PROJECTION.name, {}),
                 parts.get(schema.CAMERA_IMAGE.name, {}),
-                self.boxes and self.boxes[timestamp],
-                self.camera_boxes.get(timestamp, {}),
-                self.stats[timestamp],
+                boxes.get(timestamp),
+                flat.get(timestamp, {}),
+                stats.get(timestamp),
             )
 
     def _open(self, component: schema.Component) -> ComponentFile:

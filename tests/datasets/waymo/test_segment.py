@@ -12,9 +12,11 @@ from waymo_checks import SMALL, in_boxes
 
 from bevkd.datasets.synthetic.waymo_create import WaymoRecipe, build_drive
 from bevkd.datasets.synthetic.waymo_frames import record_frame
+from bevkd.datasets.waymo.parquet import ComponentFile, FrameRows
 from bevkd.datasets.waymo.schema import COMPONENTS
-from bevkd.datasets.waymo.segment import Segment, find_segments
+from bevkd.datasets.waymo.segment import FRAME_COMPONENTS, Segment, find_segments
 
+ALL = (*FRAME_COMPONENTS, "lidar_camera_projection")
 SCHEMAS = json.loads(Path(__file__).with_name("official_schemas.json").read_text())
 
 
@@ -26,7 +28,7 @@ def segment(waymo_set):
 
 @pytest.fixture(scope="module")
 def frames(segment):
-    return list(segment.frames(projections=True))
+    return list(segment.frames(components=ALL))
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
@@ -166,11 +168,11 @@ def test_flat_boxes_surround_projected_objects(frames):
 
 def test_frames_can_be_chosen(segment, frames):
     wanted = segment.timestamps[1:]
-    some = list(segment.frames(wanted, images=False))
+    some = list(segment.frames(wanted, ["lidar"]))
     assert [frame.timestamp for frame in some] == wanted
     assert all((a.points() == b.points()).all() for a, b in zip(some, frames[1:]))
     assert not some[0].images
-    assert not next(segment.frames(lidar=False)).range_images
+    assert not next(segment.frames(components=["stats"])).range_images
 
 
 def test_rows_may_come_in_any_order_and_any_grouping(split, name, edit, frames):
@@ -189,3 +191,12 @@ def test_stats_count_objects(frames):
     assert (stats.time_of_day, stats.location, stats.weather) == ("Day", "location_other", "sunny")
     ids = {(kind, name) for frame in frames for kind, name in zip(frame.boxes.types, frame.boxes.ids)}
     assert sum(stats.lidar_object_counts.values()) == len(ids)
+
+
+def test_one_frame_is_in_memory_at_a_time(waymo_set, segment):
+    name = segment.name
+    file = ComponentFile(waymo_set / "validation", COMPONENTS["lidar"], name)
+    rows = FrameRows(file, COMPONENTS["lidar"].columns, segment.timestamps)
+    for timestamp in segment.timestamps:
+        assert len(rows.take(timestamp)) == 5
+        assert not rows._waiting

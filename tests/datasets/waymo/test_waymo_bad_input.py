@@ -1,11 +1,13 @@
 """Damaged Waymo folders: one sentence that names the file and the field."""
 
+import shutil
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from bevkd.datasets.waymo.segment import Segment, find_segments
+from bevkd.datasets.waymo.segment import FRAME_COMPONENTS, Segment, find_segments
 from bevkd.errors import DataError
 
 TIME = "key.frame_timestamp_micros"
@@ -35,7 +37,7 @@ def with_nan(values):
 
 
 def read_all(split, name):
-    return list(Segment(split, name).frames(projections=True))
+    return list(Segment(split, name).frames(components=(*FRAME_COMPONENTS, "lidar_camera_projection")))
 
 
 @pytest.mark.parametrize(
@@ -125,13 +127,13 @@ def test_columns_are_checked_when_a_file_is_opened(split, name, edit):
         "lidar_box", lambda table: table.rename_columns([c.replace("center.x", "centre.x") for c in table.column_names])
     )
     with pytest.raises(DataError, match=r"column \[LiDARBoxComponent\].box.center.x is missing; nearest: .*centre.x"):
-        Segment(split, name)
+        read_all(split, name)
     edit(
         "lidar_box", lambda table: table.rename_columns([c.replace("centre.x", "center.x") for c in table.column_names])
     )
     edit("lidar_box", lambda table: table.set_column(table.column_names.index(column), column, [["a"] * len(table)]))
     with pytest.raises(DataError, match=r"box.center.x has type string, expected double"):
-        Segment(split, name)
+        read_all(split, name)
 
 
 def test_other_widths_of_numbers_are_read(split, name, edit):
@@ -158,5 +160,13 @@ def test_folders_and_frames_that_are_not_there(split, name, tmp_path):
         find_segments(tmp_path)
     with pytest.raises(DataError, match=r"has no frame 5"):
         next(Segment(split, name).frames([5]))
-    test_split = Segment(split, name, labels=False)
-    assert next(test_split.frames()).boxes is None
+    with pytest.raises(DataError, match="component 'lidars' is none of a frame's; nearest: lidar"):
+        next(Segment(split, name).frames(components=["lidars"]))
+
+
+def test_components_that_nobody_asks_for_may_be_absent(split, name):
+    for component in ("lidar_box", "camera_box", "stats", "lidar_camera_projection", "lidar_camera_synced_box"):
+        shutil.rmtree(split / component)
+    frame = next(Segment(split, name).frames(components=["lidar", "camera_image"]))
+    assert (frame.boxes, frame.stats, frame.camera_boxes) == (None, None, {})
+    assert len(frame.points()) > 1000

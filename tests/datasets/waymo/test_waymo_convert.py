@@ -106,7 +106,7 @@ def test_velocities_are_in_the_vehicle_frame(converted):
 def test_points_project_where_the_file_says(converted, waymo_set):
     """lidar2cam and cam2img, against the component lidar_camera_projection (whose pixels begin at the edge)."""
     name = find_segments(waymo_set / "validation")[0]
-    frame = list(Segment(waymo_set / "validation", name).frames(projections=True))[1]
+    frame = list(Segment(waymo_set / "validation", name).frames(components=["lidar", "lidar_camera_projection"]))[1]
     info = infos_of(converted)[1]
     points, pixels = frame.points_of(1, 1)
     named = frame.projections[1][0][pixels[:, 0], pixels[:, 1]]
