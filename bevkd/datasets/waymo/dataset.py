@@ -29,6 +29,7 @@ class WaymoBEVDataset(WholeSamples, Det3DDataset):
     Args:
         data_root: folder with ``points`` and ``images``.
         ann_file: info file, relative to ``data_root``.
+        modality: with ``use_camera=False`` infos without images are accepted.
         camera_synced: take boxes as they are when the camera that sees them best exposes them, and only boxes that a
             camera sees, as Waymo's camera-only benchmark does; for detectors without LiDAR.
         load_interval: take every so-many-th frame of the file (frames come ten a second); for training, as scores are
@@ -56,13 +57,15 @@ class WaymoBEVDataset(WholeSamples, Det3DDataset):
         **kwargs: Any,
     ) -> None:
         refuse_empty_filter(filter_empty_gt, "WaymoBEVDataset")
+        # mmdet3d resolves the paths of the sensors in use only; pictures want all of them.
+        self.with_cameras = bool((modality or {"use_camera": True}).get("use_camera"))
         self.camera_synced, self.load_interval, self.previous = camera_synced, load_interval, previous
         super().__init__(
             data_root=os.fspath(data_root),
             ann_file=os.fspath(ann_file),
             pipeline=[TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline],
             data_prefix=dict(data_prefix or {"pts": POINTS, "img": IMAGES}),
-            modality=dict(modality or {"use_lidar": True, "use_camera": True}),
+            modality={"use_lidar": True, "use_camera": True},
             filter_empty_gt=False,
             **kwargs,
         )
@@ -70,7 +73,7 @@ class WaymoBEVDataset(WholeSamples, Det3DDataset):
     def load_data_list(self) -> list[dict]:
         """Read, validate and resolve the info file."""
         infos = read_infos(self.ann_file, f"`python tools/create_data.py waymo {self.data_root}`")
-        cameras = tuple(CAMERAS.values()) if self.modality["use_camera"] else ()
+        cameras = tuple(CAMERAS.values()) if self.with_cameras else ()
         validate_waymo_infos(infos, self.ann_file, cameras)
         for key, value in infos["metainfo"].items():
             self._metainfo.setdefault(key, value)

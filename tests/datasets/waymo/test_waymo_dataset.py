@@ -1,6 +1,7 @@
 """Waymo samples through the pipelines: one world for points, boxes and images, and nothing broken passes."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,6 +102,13 @@ def test_test_samples_keep_their_truth(folder):
     assert "bboxes_3d" not in data[0]["data_samples"].gt_instances_3d
     assert len(data.get_data_info(0)["eval_ann_info"]["gt_labels_3d"]) > 10
     assert data.metainfo["classes"] == ("Car", "Pedestrian", "Cyclist")
+
+
+def test_paths_are_whole_whichever_sensor_is_used(folder):
+    info = dataset(folder, pipeline=[], modality={"use_lidar": True, "use_camera": False}).get_data_info(0)
+    assert all(Path(image["img_path"]).is_file() for image in info["images"].values())
+    info = dataset(folder, pipeline=[], modality={"use_lidar": False, "use_camera": True}).get_data_info(0)
+    assert Path(info["lidar_points"]["lidar_path"]).is_file()
 
 
 def test_broken_files_are_named(folder, tmp_path):
