@@ -1,4 +1,4 @@
-"""Six camera views with boxes projected into them as wireframes."""
+"""The camera views with boxes projected into them as wireframes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ from bevkd.visualization.style import (
 )
 
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT")
-MOSAIC = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_LEFT", "CAM_BACK", "CAM_BACK_RIGHT")
+MOSAIC = (
+    "CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_LEFT", "CAM_BACK", "CAM_BACK_RIGHT",
+    "CAM_SIDE_LEFT", "CAM_SIDE_RIGHT",
+)  # fmt: skip
 TILE_WIDTH, GAP, LEGEND_HEIGHT = 704, 6, 56
 
 
@@ -42,12 +45,12 @@ def draw_cameras(
     prediction_names: Sequence[str] | None = None,
     cameras: Sequence[str] = CAMERAS,
 ) -> Path:
-    """Draw a mosaic: front-left, front, front-right over back-left, back, back-right.
+    """Draw a mosaic: front-left, front, front-right over back-left, back, back-right or the two sides.
 
     Ground truth is solid, predictions are dashed, both coloured by class; the filled face is the front.
 
     Args:
-        images: one [H, W, 3] uint8 RGB image per camera, all of one size.
+        images: one [H, W, 3] uint8 RGB image per camera.
         lidar2img: [N, 4, 4], (x, y, z, 1) in metres to (u d, v d, d, 1).
         boxes: [M, >=7] ground truth, bottom-centre z, LiDAR frame.
         predictions: [P, >=7] or None.
@@ -71,22 +74,19 @@ def draw_cameras(
 
     shown = [name for name in MOSAIC if name in cameras] or list(cameras)
     columns = min(3, len(shown))
-    height, width = images[0].shape[:2]
-    tile_height = round(TILE_WIDTH * height / width)
+    tile_heights = [round(TILE_WIDTH * image.shape[0] / image.shape[1]) for image in images]
+    tallest = max(tile_heights)
     rows = -(-len(shown) // columns)
-    figure = new_figure(
-        columns * TILE_WIDTH + (columns + 1) * GAP, rows * (tile_height + GAP) + GAP + LEGEND_HEIGHT, NIGHT
-    )
+    figure = new_figure(columns * TILE_WIDTH + (columns + 1) * GAP, rows * (tallest + GAP) + GAP + LEGEND_HEIGHT, NIGHT)
     for place, name in enumerate(shown):
         row, column = divmod(place, columns)
-        axes = add_pixel_axes(
-            figure, GAP + column * (TILE_WIDTH + GAP), GAP + row * (tile_height + GAP), TILE_WIDTH, tile_height
-        )
         index = cameras.index(name)
+        left, top = GAP + column * (TILE_WIDTH + GAP), GAP + row * (tallest + GAP)
+        axes = add_pixel_axes(figure, left, top, TILE_WIDTH, tile_heights[index])
         axes.imshow(images[index], aspect="auto")
         axes.set_axis_off()
         for array, labels, dashed in sets:
-            _draw_boxes(axes, array, labels, lidar2img[index], (width, height), dashed)
+            _draw_boxes(axes, array, labels, lidar2img[index], images[index].shape[1::-1], dashed)
         title = name.removeprefix("CAM_").replace("_", " ").lower()
         axes.text(
             0.012, 0.965, title, transform=axes.transAxes, va="top", fontsize=15, color="white",
@@ -102,10 +102,9 @@ def _check(images: list[np.ndarray], lidar2img: np.ndarray, cameras: tuple[str, 
             f"{len(images)} images, {len(cameras)} camera names and lidar2img of shape {lidar2img.shape}, "
             "expected N images, N names and [N, 4, 4]"
         )
-    expected = (*images[0].shape[:2], 3)
     for name, image in zip(cameras, images, strict=True):
-        if image.shape != expected or image.dtype != np.uint8:
-            raise DataError(f"image of {name} is {image.dtype} {image.shape}, expected uint8 {expected} as the first")
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise DataError(f"image of {name} is {image.dtype} {image.shape}, expected uint8 [H, W, 3]")
 
 
 def _names_of(boxes: np.ndarray, names: Sequence[str] | None) -> list[str]:

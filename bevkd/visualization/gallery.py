@@ -46,7 +46,7 @@ def draw_gallery(
     out, gallery = Path(out), Gallery()
     gallery.pictures[f"BEV features ({tap})"] = draw_bev_comparison(
         maps, first.grid, first.gt_boxes, {title: seen.predictions for title, seen in inspections.items()},
-        out / f"bev_{tap}.png",
+        out / f"bev_{tap}.png", axis_names=first.axis_names,
     )  # fmt: skip
     for title, seen in inspections.items():
         if not seen.images:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class Inspection:
         lidar2img: [N, 4, 4] to pixels of ``images``. cameras: their names.
         grid: the grid of ``high``.
         token: the sample's token.
+        axis_names: what x and y mean in the data set's frame.
     """
 
     taps: dict[str, Any]
@@ -50,6 +51,7 @@ class Inspection:
     cameras: list[str]
     grid: BEVGrid
     token: str
+    axis_names: Sequence[str] = ("x right (m)", "y forward (m)")
 
 
 def inspect_sample(
@@ -112,6 +114,7 @@ def inspect_sample(
         cameras=cameras,
         grid=_grid(model, cfg, features),
         token=info["token"],
+        axis_names=dataset.metainfo.get("axis_names", Inspection.axis_names),
     )
 
 

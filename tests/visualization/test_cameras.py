@@ -101,6 +101,18 @@ def test_predictions_are_dashed(tmp_path):
     assert 0.3 * amounts[0] < amounts[1] < 0.85 * amounts[0]
 
 
+def test_cameras_to_the_sides_may_have_lower_images(tmp_path):
+    cameras = ("CAM_FRONT", "CAM_FRONT_LEFT", "CAM_SIDE_RIGHT", "CAM_SIDE_LEFT")
+    low = [np.full((90 if "SIDE" in name else 180, 320, 3), 255, np.uint8) for name in cameras]
+    drawn = read(draw_cameras(low, rig()[:4], np.zeros((0, 7)), path=tmp_path / "low.png", cameras=cameras))
+    tile_height = round(TILE_WIDTH * 180 / 320)
+    second_row = GAP + tile_height + GAP
+    white = (drawn[..., :3].min(-1) > 250).mean(1) > 0.2
+    assert white[GAP + 2 : GAP + tile_height - 2].all()
+    assert white[second_row + 2 : second_row + tile_height // 2 - 2].all()
+    assert not white[second_row + tile_height // 2 + 4 :].any()
+
+
 def test_refusals_name_what_is_wrong(tmp_path):
     box, path = np.array([[0.0, 11, -1, 2, 2, 2, 0]]), tmp_path / "x.png"
     with pytest.raises(DataError, match=r"6 images, 6 camera names and lidar2img of shape \(5, 4, 4\)"):

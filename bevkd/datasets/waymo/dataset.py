@@ -41,7 +41,11 @@ class WaymoBEVDataset(WholeSamples, Det3DDataset):
             token. ConfigError: ``filter_empty_gt=True``.
     """
 
-    METAINFO = {"classes": CLASSES, "palette": [(0, 120, 255), (0, 232, 157), (255, 205, 85)]}
+    METAINFO = {
+        "classes": CLASSES,
+        "palette": [(0, 120, 255), (0, 232, 157), (255, 205, 85)],
+        "axis_names": ("x forward (m)", "y left (m)"),
+    }
 
     def __init__(
         self,
