@@ -39,7 +39,8 @@ OTHER_CLASS_COLOUR = "#ffffff"
 
 def class_colour(name: str) -> str:
     """Colour of a nuScenes detection class; white for a name outside the ten."""
-    return CLASS_COLOURS.get(name, OTHER_CLASS_COLOUR)
+    name = name.lower()  # Waymo's classes are Car, Pedestrian and Cyclist
+    return CLASS_COLOURS.get("bicycle" if name == "cyclist" else name, OTHER_CLASS_COLOUR)
 
 
 def as_array(values: object, dtype: type = np.float64) -> np.ndarray:
