@@ -27,7 +27,7 @@ def compare_points(python: Path, folder: Path, work: Path) -> list[Result]:
     official = np.load(archive)
     results: dict[tuple[str, int], Result] = {}
     for name in find_segments(folder):
-        for frame in Segment(folder, name, labels=False).frames(images=False):
+        for frame in Segment(folder, name).frames(components=["lidar"]):
             for laser, images in frame.range_images.items():
                 result = results.setdefault(
                     (name, laser), Result(f"{name}-{laser}", "points", f"laser {laser}, metres", 0, 0.0, MILLIMETRE)
@@ -51,7 +51,8 @@ def labelled_scene(folder: Path, seed: int = 0) -> Scene:
     columns: dict[str, list[np.ndarray]] = {}
     keys: list[tuple[str, int]] = []
     for name in find_segments(folder):
-        for timestamp, boxes in Segment(folder, name).boxes.items():
+        for frame in Segment(folder, name).frames(components=["lidar_box"]):
+            boxes = frame.boxes
             seen = boxes.synced_cameras > 0
             synced = np.where(seen[:, None], boxes.synced_boxes, boxes.boxes).astype(np.float32)
             rows = {
@@ -67,7 +68,7 @@ def labelled_scene(folder: Path, seed: int = 0) -> Scene:
             }
             for key, value in rows.items():
                 columns.setdefault(key, []).append(value[boxes.types > 0])
-            keys.append((name, timestamp))
+            keys.append((name, frame.timestamp))
     truth = {key: np.concatenate(parts) for key, parts in columns.items()}
     found = detect(np.random.default_rng(seed), truth, depth=0.03)
     return Scene(f"{folder.name}-labels", found, truth, keys)
