@@ -9,6 +9,7 @@ official tool's lines.
 
 import argparse
 import sys
+import warnings
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -36,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--unlabelled-frames",
         action="store_true",
-        help="count predictions in frames without ground truth as false alarms, as the official tool does",
+        help="count predictions in unknown frames as false alarms, as the official tool does, instead of refusing them",
     )
     return parser.parse_args()
 
@@ -50,6 +51,7 @@ def main() -> None:
     from bevkd.evaluation.waymo_metrics.rules import CAMERA_ONLY, DETECTION
     from bevkd.evaluation.waymo_metrics.submission import read_info, write_submission
 
+    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
     info = read_info(args.submission_info) if args.submission_info else None
     rules = CAMERA_ONLY if args.let else DETECTION
     predictions, truth, frames = load(args.predictions, args.ground_truth, args.unlabelled_frames, rules)

@@ -39,8 +39,8 @@ def evaluate(
             point are dropped; one without a difficulty is LEVEL_2 when it holds at most five points, else LEVEL_1.
         exact_geometry: Take the exact overlap of two boxes. The official one in places finds none between a box and the
             same box turned by exactly pi (of 2,000 such pairs 14).
-        unlabelled_frames: Let predictions stand in frames that the ground truth does not name: all are false alarms, as
-            in the official tool. By default they are refused.
+        unlabelled_frames: Let predictions stand in any frame that the ground truth does not name: all are false alarms,
+            as in the official tool. By default only frames that fit into a labelled segment may be such.
 
     Returns:
         ``AP`` and ``APH`` by the official names, e.g. ``OBJECT_TYPE_TYPE_VEHICLE_LEVEL_1/AP`` or

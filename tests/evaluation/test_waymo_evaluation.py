@@ -179,7 +179,11 @@ def shifted(o: Objects, **change) -> Objects:
     ("change", "sentence"),
     [
         ({"context": "segment-2"}, "1 of 1 frames are unknown, the first is frame segment-2 at .*does not hold"),
-        ({"timestamp": START + 5}, "a time that the ground truth objects does not hold"),
+        (
+            {"timestamp": START + 5},
+            "5 us away from any frame of its segment in the ground truth objects; expected frame_timestamp_micros",
+        ),
+        ({"timestamp": START + 10**9}, "1000000000 us away"),
         ({"timestamp": START // 1000}, "in milliseconds; expected frame_timestamp_micros"),
         ({"timestamp": START // 10**6}, "in seconds"),
         ({"timestamp": START * 1000}, "in nanoseconds"),
@@ -191,6 +195,16 @@ def test_unknown_frames_are_refused_unless_asked_for(change, sentence):
     with pytest.raises(DataError, match=sentence):
         evaluate(found, truth)
     assert vehicle(evaluate(found, truth, unlabelled_frames=True))[0] == 0
+
+
+@pytest.mark.parametrize("frame", [1, 3, 9])
+def test_a_frame_without_objects_may_lie_in_a_known_segment(tmp_path, frame):
+    truth, found = objects([at(10)] * 2, frames=[0, 2]), objects([at(10)] * 3, [0, 2, frame], scores=[0.8, 0.8, 0.9])
+    paths = [write_whole(tmp_path / name, write_chunks(o)) for name, o in (("p.bin", found), ("g.bin", truth))]
+    with pytest.warns(UserWarning, match=r"p.bin: 1 of 3 frames hold no ground truth, all predictions in them count"):
+        scores = evaluate(*paths)
+    assert scores == evaluate(*paths, unlabelled_frames=True)
+    assert vehicle(scores)[0] == pytest.approx(2 / 3)
 
 
 def files(folder: Path) -> tuple[Path, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 BOX_FIELDS = ("center_x", "center_y", "center_z", "length", "width", "height", "heading")
 LEVELS = ("LEVEL_1", "LEVEL_2")
 _UNITS = {-6: "seconds", -3: "milliseconds", 3: "nanoseconds"}  # by power of ten against microseconds
+_PERIOD, _FRAMES = 100_000, 200  # us between frames, and frames in a segment, of the Waymo Open Dataset
 
 
 def check_columns(objects: Objects) -> None:
@@ -79,32 +81,49 @@ def refuse_repeated_frames(objects: Objects) -> None:
 
 
 def refuse_unknown_frames(predictions: Objects, truth: Objects) -> None:
-    """Refuse a prediction in a frame that the ground truth does not name, and say when only the unit of time differs.
+    """Refuse predictions in frames that the ground truth does not name, unless these can be frames without any object.
+
+    Files name no frame without objects. So a time in a known segment passes when it is no nearer to a labelled frame
+    than half of what these are apart, and no farther from all of them than 200 frames, a segment's length.
 
     Raises:
-        DataError: naming the frame.
+        DataError: naming the first frame, and the unit where only the unit of time differs.
     """
+    times: dict[tuple[str, int], list[int]] = {}
+    for key in truth.keys:
+        times.setdefault(key[:2], []).append(key.timestamp)
     known = set(truth.keys)
     present = np.bincount(predictions.frames, minlength=len(predictions.keys)) > 0
-    unknown = [key for key, here in zip(predictions.keys, present) if here and key not in known]
-    if not unknown:
-        return
-    first = unknown[0]
-    times = [key.timestamp for key in truth.keys if key.context == first.context]
-    if not times:
-        reason = f"which the ground truth {truth.source} does not hold"
-    else:
-        unit = _unit(first.timestamp, times)
-        reason = f"in {unit}" if unit else f"a time that the ground truth {truth.source} does not hold"
-    raise DataError(
-        f"{predictions.source}: {len(unknown)} of {int(present.sum())} frames are unknown, the first is {first},"
-        f" {reason}; expected frame_timestamp_micros of a labelled frame"
-    )
+    new = [key for key, here in zip(predictions.keys, present) if here and key not in known]
+    unknown = [key for key in new if not _may_be_empty(key.timestamp, times.get(key[:2], []))]
+    if unknown:
+        raise DataError(
+            f"{predictions.source}: {len(unknown)} of {int(present.sum())} frames are unknown, the first is"
+            f" {unknown[0]}, {_reason(unknown[0], times.get(unknown[0][:2], []), truth.source)}; expected"
+            " frame_timestamp_micros of a labelled frame"
+        )
+    if new:
+        warnings.warn(
+            f"{predictions.source}: {len(new)} of {int(present.sum())} frames hold no ground truth, all predictions in"
+            " them count as false alarms",
+            stacklevel=3,
+        )
 
 
-def _unit(timestamp: int, known: Sequence[int]) -> str | None:
-    """The unit in which ``timestamp`` lies among ``known`` microseconds (within a minute), when it is another one."""
+def _may_be_empty(time: int, known: Sequence[int]) -> bool:
+    if not known:
+        return False
+    apart = np.diff(np.sort(known))
+    period = int(apart.min()) if len(apart) else _PERIOD
+    distance = int(np.abs(np.array(known) - time).min())
+    return period <= 2 * distance and distance <= _FRAMES * period
+
+
+def _reason(key: FrameKey, known: Sequence[int], source: str) -> str:
+    if not known:
+        return f"which the ground truth {source} does not hold"
     for power, unit in _UNITS.items():
-        if min(abs(timestamp * 10.0**-power - time) for time in known) < 60e6:
-            return unit
-    return None
+        if min(abs(key.timestamp * 10.0**-power - time) for time in known) < 60e6:
+            return f"in {unit}"
+    distance = min(abs(key.timestamp - time) for time in known)
+    return f"{distance} us away from any frame of its segment in the ground truth {source}"
