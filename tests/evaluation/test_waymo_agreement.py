@@ -1,6 +1,10 @@
 """The scenes on which bevkd is compared with the official Waymo metrics, and what is asked of the environment."""
 
+import json
 import os
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +13,9 @@ import pytest
 from bevkd.errors import ConfigError
 from bevkd.evaluation.waymo_agreement import KINDS, environment, make_scenes, vectors
 from bevkd.evaluation.waymo_agreement.columns import FRAMES_PER_SEGMENT, PERIOD, first_camera
+
+ROOT = Path(__file__).parents[2]
+VECTORS = ROOT / "tests/evaluation/waymo_vectors"
 
 
 def same(one, other) -> bool:
@@ -75,3 +82,46 @@ def test_an_environment_that_cannot_be_made_is_one_sentence(tmp_path, monkeypatc
     os.chmod(failing, 0o755)
     with pytest.raises(ConfigError, match="could not be made: no venv here"):
         environment.official_python(None, tmp_path / "env")
+
+
+def test_packing_the_committed_numbers_gives_the_committed_files(tmp_path):
+    """The vectors, unpacked into what the official side leaves, are packed again into the same bytes."""
+    official = json.loads((VECTORS / "official.json").read_text())
+    arrays = dict(np.load(VECTORS / "official_counts.npz"))
+    arrays |= {k: v.astype(np.int32) for k, v in arrays.items() if k.endswith(".counts")}
+    arrays["scenes"] = list(official["detection"]["scenes"])
+    for metric, content in official.items():
+        arrays[f"{metric}.breakdowns"] = content["breakdowns"]
+        for column in vectors.METRICS[metric]:
+            rows = [scene[column] for scene in content["scenes"].values()]
+            arrays[f"{metric}.{column}"] = np.array(rows, dtype=np.float32)
+    zipfile.ZipFile(VECTORS / "scenes.zip").extractall(tmp_path)
+    np.savez(tmp_path / "official.npz", **arrays)
+    idle = tmp_path / "python"
+    idle.write_text("#!/bin/sh\n")
+    idle.chmod(0o755)
+    vectors.pack(idle, tmp_path, tmp_path / "packed")
+    assert (tmp_path / "packed/official.json").read_text() == (VECTORS / "official.json").read_text()
+    assert (tmp_path / "packed/scenes.zip").read_bytes() == (VECTORS / "scenes.zip").read_bytes()
+    packed, kept = (dict(np.load(folder / "official_counts.npz")) for folder in (tmp_path / "packed", VECTORS))
+    assert packed.keys() == kept.keys()
+    assert all(np.array_equal(packed[k], kept[k]) and packed[k].dtype == kept[k].dtype for k in kept)
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--predictions", "p.bin"], "--predictions and --ground-truth go together, found one of them"),
+        (["--per-kind", "0"], "--per-kind is 0, expected at least 1"),
+        (
+            ["--python", "/nowhere/python"],
+            "--python /nowhere/python cannot import the official metrics; it needs waymo",
+        ),
+    ],
+)
+def test_the_tool_refuses_with_one_sentence(flags, sentence):
+    command = [sys.executable, "tools/waymo_agreement.py", *flags]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 2
+    assert run.stderr.startswith(f"error: {sentence}")
+    assert len(run.stderr.splitlines()) == 1

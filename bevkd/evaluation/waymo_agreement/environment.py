@@ -16,7 +16,10 @@ CHECK = "import waymo_open_dataset.metrics.ops.py_metrics_ops"
 
 
 def _has_official_package(python: Path) -> bool:
-    return _call(python, "-c", CHECK).returncode == 0
+    try:
+        return _call(python, "-c", CHECK).returncode == 0
+    except OSError:  # no such file, or nothing that can be run
+        return False
 
 
 def _call(*command: object, timeout: float | None = None) -> subprocess.CompletedProcess:
