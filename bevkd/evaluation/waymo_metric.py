@@ -31,10 +31,10 @@ class WaymoBEVMetric(BaseMetric):
         output_dir: Where ``predictions.bin`` and ``scores.json`` go; None takes the running experiment's work dir.
         format_only: Write the predictions and score nothing (test split).
         exact_geometry: See :func:`bevkd.evaluation.waymo.evaluate`.
-        camera_only: Score by :func:`bevkd.evaluation.waymo.evaluate_camera_only`.
+        camera_only: For detectors without LiDAR: score by :func:`bevkd.evaluation.waymo.evaluate_camera_only` as well.
 
-    The metrics are ``AP/L1``, ``APH/L1``, ``AP/L2``, ``APH/L2`` (camera-only: ``LET-APL/L2``, ``LET-AP/L2``,
-    ``LET-APH/L2``), means over vehicles, pedestrians and cyclists, and each type's by the official names
+    The metrics are ``AP/L1``, ``APH/L1``, ``AP/L2``, ``APH/L2`` (and ``LET-APL/L2``, ``LET-AP/L2``, ``LET-APH/L2``
+    with ``camera_only``), means over vehicles, pedestrians and cyclists, and each type's by the official names
     (``OBJECT_TYPE_TYPE_VEHICLE_LEVEL_1/AP`` ...); scores.json has the ranges, and the cameras, too.
     """
 
@@ -86,16 +86,16 @@ class WaymoBEVMetric(BaseMetric):
         path = write_whole(folder / "predictions.bin", write_chunks(predictions))
         if self.format_only:
             return {}
-        truth = objects_from_infos(infos, str(self.ann_file), self.camera_only)
-        judge = evaluate_camera_only if self.camera_only else evaluate
-        scores = judge(predictions, truth, exact_geometry=self.exact_geometry)
+        scores, summary = {}, {}
+        for rules in (DETECTION, CAMERA_ONLY)[: 1 + self.camera_only]:
+            truth = objects_from_infos(infos, str(self.ann_file), rules is CAMERA_ONLY)
+            judge = evaluate_camera_only if rules is CAMERA_ONLY else evaluate
+            found = judge(predictions, truth, exact_geometry=self.exact_geometry)
+            MMLogger.get_current_instance().info("Waymo scores, from %s\n%s", path, score_table(found))
+            scores |= found
+            summary |= means(found, rules)
         write_json(scores, folder / "scores.json")
-        MMLogger.get_current_instance().info("Waymo scores, from %s\n%s", path, score_table(scores))
-        rules = CAMERA_ONLY if self.camera_only else DETECTION
-        return {
-            **means(scores, rules),
-            **{name: score for name, score in scores.items() if name.startswith("OBJECT_TYPE")},
-        }
+        return summary | {name: score for name, score in scores.items() if name.startswith("OBJECT_TYPE")}
 
     def _folder(self) -> Path:
         if self.output_dir is not None:

@@ -49,3 +49,5 @@ modality = dict(use_lidar=False, use_camera=True)
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline, modality=modality))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline, modality=modality))
 test_dataloader = val_dataloader
+val_evaluator = dict(camera_only=True)
+test_evaluator = val_evaluator

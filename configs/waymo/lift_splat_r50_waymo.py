@@ -52,3 +52,5 @@ train_dataloader = dict(dataset=dict(pipeline=train_pipeline, modality=modality)
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline, modality=modality))
 test_dataloader = val_dataloader
 optim_wrapper = dict(optimizer=dict(lr=2e-4))
+val_evaluator = dict(camera_only=True)
+test_evaluator = val_evaluator

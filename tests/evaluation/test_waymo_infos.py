@@ -129,6 +129,8 @@ def test_camera_only_truth_is_that_of_the_shot(tmp_path):
     infos["data_list"][0]["cam_sync_instances"][0].pop("camera_id")
     with pytest.raises(DataError, match=r"cam_sync_instances\[0\]: camera_id is missing"):
         objects_from_infos(infos, camera_only=True)
+    with pytest.raises(DataError, match=r"infos: frame s at \d+: cam_sync_instances is missing; make the infos again"):
+        objects_from_infos(make_infos(), camera_only=True)
 
 
 def run_metric(folder, results, **kwargs):
@@ -154,9 +156,11 @@ def test_metric_scores_and_leaves_files(tmp_path):
     assert scores["OBJECT_TYPE_TYPE_VEHICLE_LEVEL_1/AP"] == pytest.approx(1)
 
 
-def test_metric_scores_cameras_alone(tmp_path):
+def test_metric_scores_cameras_alone_as_well(tmp_path):
     metrics = run_metric(tmp_path, make_results(make_infos()), camera_only=True)
-    assert set(metrics) > {"LET-APL/L2", "LET-AP/L2", "LET-APH/L2"}
+    assert set(metrics) > {"LET-APL/L2", "LET-AP/L2", "LET-APH/L2", "AP/L1", "APH/L2"}
+    assert metrics["AP/L1"] == pytest.approx(1, abs=1e-6)
+    assert len(json.loads((tmp_path / "out/scores.json").read_text())) == 64 + 108
     assert 0 < metrics["LET-APL/L2"] < metrics["LET-AP/L2"]  # half a metre too near
 
 

@@ -13,6 +13,7 @@ from bevkd.errors import DataError, nearest
 
 from .objects import FrameKey, Objects, read_objects
 
+_REGENERATE = "make the infos again with tools/create_data.py"
 TYPE_OF = {"Car": 1, "Vehicle": 1, "Pedestrian": 2, "Sign": 3, "Cyclist": 4}
 _EARLIEST, _LATEST = 946_684_800_000_000, 4_102_444_800_000_000  # 2000 and 2100, in microseconds
 
@@ -47,13 +48,15 @@ def objects_from_infos(infos: Mapping[str, Any], source: str = "infos", camera_o
     needed = ("bbox_3d", "difficulty", points, *(("camera_id",) if camera_only else ()))
     rows, frames = [], []
     for frame, info in enumerate(infos["data_list"]):
+        if camera_only and instances not in info:
+            raise DataError(f"{source}: {keys[frame]}: {instances} is missing; {_REGENERATE}")
         for number, instance in enumerate(info.get(instances) or ()):
             if instance["bbox_label_3d"] < 0:
                 continue
             where = f"{source}: {keys[frame]}: {instances}[{number}]"
             missing = [key for key in needed if key not in instance]
             if missing:
-                raise DataError(f"{where}: {missing[0]} is missing; make the infos again with tools/create_data.py")
+                raise DataError(f"{where}: {missing[0]} is missing; {_REGENERATE}")
             label = instance["bbox_label_3d"]
             if label not in type_of:
                 raise DataError(f"{where}: bbox_label_3d is {label}, expected one of {sorted(type_of)}")
