@@ -61,13 +61,18 @@ def saved(tmp_path):
     return save
 
 
-def predictions(model, config, root):
+def dataset_of(config, root):
     from bevkd.datasets.nuscenes import NuScenesBEVDataset
 
     options = config.test_dataloader.dataset.to_dict()
     options.pop("type")
-    with torch.no_grad(), DefaultScope.overwrite_default_scope("mmdet3d"):
-        dataset = NuScenesBEVDataset(**{**options, "data_root": str(root)})
+    with DefaultScope.overwrite_default_scope("mmdet3d"):
+        return NuScenesBEVDataset(**{**options, "data_root": str(root)})
+
+
+def predictions(model, config, root):
+    dataset = dataset_of(config, root)
+    with torch.no_grad():
         return model.test_step(pseudo_collate([dataset[0], dataset[1]]))
 
 
@@ -127,9 +132,22 @@ def test_safetensors_tells_where_it_is_from(tool, saved, tmp_path):
 
 @pytest.mark.slow
 def test_what_was_written_is_scored_by_the_test_tool(tool, saved, tmp_path, tiny_nuscenes_readonly):
+    """With the ONNX graph of the cameras of the first test sample beside it."""
+    pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")
     out, scores = tmp_path / "out", []
-    _, _, checkpoint = saved(CAMERA)
-    assert tool(EXPORT, CAMERA, checkpoint, "--out", out, "--data-root", tiny_nuscenes_readonly)[0] == 0
+    config, distiller, checkpoint = saved(CAMERA)
+    words = ["--data-root", tiny_nuscenes_readonly, "--format", "checkpoint", "onnx"]
+    code, said, _ = tool(EXPORT, CAMERA, checkpoint, "--out", out, *words)
+    assert code == 0
+    assert re.search(r"^onnx: largest difference to torch \d\S* over 36 maps$", said, re.MULTILINE)
+    batch = pseudo_collate([dataset_of(config, tiny_nuscenes_readonly)[0]])
+    data = distiller.student.data_preprocessor(batch, False)
+    with torch.no_grad():
+        expected = distiller(data["inputs"], data["data_samples"], mode="tensor")
+    session = onnxruntime.InferenceSession(out / "student.onnx", providers=["CPUExecutionProvider"])
+    (heat,) = session.run(["task0_heatmap"], {"images": data["inputs"]["imgs"].numpy()})
+    torch.testing.assert_close(torch.from_numpy(heat), expected[0]["heatmap"], rtol=0, atol=1e-3)
     text = (out / "student.py").read_text()
     for config, file in ((CAMERA, checkpoint), (out / "student.py", out / "student.pth")):
         assert tool(TEST, config, file, "--data-root", tiny_nuscenes_readonly)[0] == 0
