@@ -160,6 +160,8 @@ class Grid:
 def read_grid(path: str | Path, options: Mapping[str, Any] | None = None) -> Grid:
     """Read a comparison: a config file with the attributes of :class:`Grid`, its parts as dicts.
 
+    Teachers and students that no arm names are left out.
+
     Raises:
         ConfigError: no such file, an unknown or missing key, or a teacher or student that is not there.
     """
@@ -185,7 +187,7 @@ def read_grid(path: str | Path, options: Mapping[str, Any] | None = None) -> Gri
                 raise ConfigError(f"{path}: arm {name!r} names {role!r}, which is not there{nearest(role, known)}")
     if not grid.arms:
         raise ConfigError(f"{path}: arms are empty, expected arms=dict(name=dict(...))")
-    return grid
+    return grid.only()
 
 
 def _part(kind: type, content: Mapping[str, Any], where: str) -> Any:
