@@ -25,8 +25,8 @@ def bev_pool(depth: Tensor, feat: Tensor, plan: LiftPlan) -> Tensor:
     that of a CPU, so between the two float32 sums differ in their last digits. Differentiable twice in ``depth`` and
     ``feat``. Under autocast nothing is cast here: the dtypes that arrive decide.
 
-    A NaN or infinite feature or weight is never hidden. On a CPU it reaches the cells of its own points; on a GPU, where
-    an image column is pooled at once, it may reach every cell of its column.
+    A NaN or infinite feature or weight is never hidden. On a CPU it reaches the cells of its own points; on a GPU,
+    where an image column is pooled at once, it may reach every cell of its column.
 
     Args:
         depth: [B, N, D, H, W] float, the weight of each depth bin (usually a softmax over D).
