@@ -6,6 +6,8 @@ import numpy as np
 
 from bevkd.errors import DataError
 
+from . import schema
+from .names import LASERS
 from .range_images import LaserCalibration, range_image_points
 
 POINT_FEATURES = ("x", "y", "z", "intensity", "elongation", "in_no_label_zone")
@@ -128,11 +130,20 @@ class Frame:
         """Points ``[N, 6]`` float32 of one LiDAR and return (1 or 2), and their pixels ``[N, 2]`` (row, column).
 
         Columns: see ``POINT_FEATURES``; metres in the vehicle frame, intensity and elongation as stored.
+
+        Raises:
+            DataError: poses of another shape than the range image, or one that is not finite at an echo.
         """
         image = self.range_images[laser][echo - 1]
         if image is None:
             return np.empty((0, 6), np.float32), np.empty((0, 2), np.int64)
-        xyz, pixels = range_image_points(image[..., 0], self.lasers[laser], self.pixel_poses.get(laser), self.pose)
+        poses = self.pixel_poses.get(laser)
+        where = f"segment {self.segment}, frame {self.timestamp}, laser {LASERS[laser]}: component lidar_pose"
+        if poses is not None and poses.shape[:2] != image.shape[:2]:
+            raise DataError(f"{where} has shape {poses.shape}, expected {(*image.shape[:2], 6)} as the range image")
+        xyz, pixels = range_image_points(image[..., 0], self.lasers[laser], poses, self.pose)
+        if not np.isfinite(xyz.sum()):
+            raise DataError(f"{where} is not finite at an echo of return {echo}, expected roll, pitch, yaw, x, y, z")
         return np.concatenate([xyz, image[pixels[:, 0], pixels[:, 1], 1:]], 1).astype(np.float32), pixels
 
     def points(self) -> np.ndarray:
@@ -146,11 +157,18 @@ def check_range_image(values: np.ndarray, shape: np.ndarray, depth: int, where: 
     """``[H, W, depth]`` out of a column of numbers and its shape.
 
     Raises:
-        DataError: another shape or number of values, or a value that is not finite.
+        DataError: another shape or number of values, or, in the range images of LiDARs, an echo (a range that is
+            neither 0 nor negative) of which a value is not finite. What stands in pixels without one does not matter.
     """
     shape = tuple(int(size) for size in shape)
     if len(shape) != 3 or shape[2] != depth or len(values) != np.prod(shape):
         raise DataError(f"{where} has {len(values)} values and shape {shape}, expected H x W x {depth} of them")
-    if not np.isfinite(values.sum()) and not np.isfinite(values).all():  # one value that is not finite makes it so
-        raise DataError(f"{where} holds a value that is not finite, expected numbers")
-    return values.astype(np.float32, copy=False).reshape(shape)
+    image = values.astype(np.float32, copy=False).reshape(shape)
+    if depth == schema.LIDAR.channels and not np.isfinite(values.sum()):  # one value that is not finite makes it so
+        bad = ~np.isfinite(image).all(-1) & ~(image[..., 0] <= 0)
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            raise DataError(
+                f"{where}: row {row}, column {column} is {image[row, column].tolist()}, expected finite numbers"
+            )
+    return image

@@ -60,7 +60,7 @@ def read_all(split, name):
         ("lidar", "key.laser_name", first(6), r"no row of TOP \(laser_name 1\)"),
         ("lidar", f"{LIDAR}.shape", first([4, 4, 4]), r"TOP: .*return1 has 25600 values and shape \(4, 4, 4\)"),
         ("lidar", f"{LIDAR}.values", first(None), "range_image_return1.values is null"),
-        ("lidar", f"{LIDAR}.values", with_nan, "TOP: range_image_return1 holds a value that is not finite"),
+        ("lidar", f"{LIDAR}.values", with_nan, r"TOP: range_image_return1: row 0, column 0 is \[nan, .*finite"),
         ("lidar_pose", "key.laser_name", first(2), r"no row of TOP"),
         ("lidar_calibration", "key.laser_name", first(8), r"key.laser_name is 8, expected one of \[1, 2, 3, 4, 5\]"),
         ("lidar_calibration", BEAMS, lambda v: [v[0][::-1], *v[1:]], r"TOP: beam_inclination is .*rising"),
@@ -80,6 +80,38 @@ def test_a_bad_value_is_named(component, column, change, words, split, name, edi
     assert "\n" not in str(refused.value)
     if "angles" not in words:  # that sentence names the laser, whose angles and rows are in two files
         assert str(path) in str(refused.value)
+
+
+def pixel_of_an_echo(split, name):
+    """Number of the first value of the first echo of the roof LiDAR in its flat range image, in pixels."""
+    image = next(Segment(split, name).frames()).range_images[1][0]
+    return int(np.argmax(image[..., 0].ravel() > 0)), int(np.argmax(image[..., 0].ravel() <= 0))
+
+
+def test_only_what_stands_at_echoes_matters(split, name, edit):
+    echo, empty = pixel_of_an_echo(split, name)
+
+    def at(pixel, channels):
+        return lambda values: [
+            [*values[0][: pixel * channels + 1], np.nan, *values[0][pixel * channels + 2 :]],
+            *values[1:],
+        ]
+
+    pose = "[LiDARPoseComponent].range_image_return1"
+    edit("lidar", changed(f"{LIDAR}.values", at(empty, 4)))
+    edit("lidar_pose", changed(f"{pose}.values", at(empty, 6)))
+    assert np.isfinite(read_all(split, name)[0].points()).all()
+    edit("lidar_pose", changed(f"{pose}.values", at(echo, 6)))
+    with pytest.raises(DataError, match=r"laser TOP: component lidar_pose is not finite at an echo of return 1"):
+        read_all(split, name)[0].points()
+    edit("lidar_pose", changed(f"{pose}.shape", first([16, 400, 6])))
+    with pytest.raises(DataError, match=r"component lidar_pose has shape \(16, 400, 6\), expected \(32, 200, 6\)"):
+        read_all(split, name)[0].points()
+    edit("lidar", changed(f"{LIDAR}.values", at(echo, 4)))
+    with pytest.raises(
+        DataError, match=r"laser TOP: range_image_return1: row 0, column \d+ is \[.*nan.*expected finite"
+    ):
+        read_all(split, name)
 
 
 def test_missing_rows_are_named(split, name, edit):
