@@ -89,6 +89,8 @@ def add_waymo(commands: argparse._SubParsersAction) -> None:
     waymo.add_argument("--splits", nargs="+", choices=("training", "validation", "testing"), default=None,
                        help="default: all that are there")  # fmt: skip
     waymo.add_argument("--workers", type=int, default=2, help="processes")
+    waymo.add_argument("--every", type=int, default=1, metavar="N",
+                       help="take every N-th of the ten frames a second (5 is customary for training)")  # fmt: skip
 
 
 def read_scenes(words: list[str] | None) -> int | list[str] | None:
@@ -124,7 +126,7 @@ def main() -> None:
     if args.command == "waymo":
         from bevkd.datasets.waymo.convert import convert
 
-        written = convert(args.root, args.out_dir, args.splits, args.workers)
+        written = convert(args.root, args.out_dir, args.splits, args.workers, every=args.every)
     else:
         from bevkd.datasets.infos import create_infos
 

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,44 @@ _SOURCES = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Job:
+    """One segment to convert: every ``every``-th frame of ``root/split`` into ``out``."""
+
+    root: Path
+    out: Path
+    split: str
+    name: str
+    every: int
+
+    @property
+    def part(self) -> Path:
+        """Where its part of the infos is left."""
+        return self.out / PARTS / self.split / f"{self.name}.pkl"
+
+    def source(self) -> dict[str, Any]:
+        """What its result depends on: size and time of change of each source file, and which frames are taken."""
+        files = {
+            component.name: self.root / self.split / component.name / f"{self.name}.parquet" for component in _SOURCES
+        }
+        stamps = {key: [file.stat().st_size, file.stat().st_mtime_ns] for key, file in files.items() if file.is_file()}
+        return {"files": stamps, "every": self.every}
+
+    def finished(self) -> list[dict[str, Any]] | None:
+        """The infos that an earlier call made of the same source, or None."""
+        if not (self.part.is_file() and all((self.out / kind / self.name).is_dir() for kind in (POINTS, IMAGES))):
+            return None
+        part = safe_pickle.load(self.part)
+        return part["frames"] if part["source"] == self.source() else None
+
+
 def convert(
     root: str | Path,
     out_dir: str | Path | None = None,
     splits: Iterable[str] | None = None,
     workers: int = 2,
     progress: bool = True,
+    every: int = 1,
 ) -> dict[str, Path]:
     """Write points, images and ``waymo_infos_<split>.pkl`` for the splits in a folder.
 
@@ -49,6 +82,8 @@ def convert(
         splits: some of these names; all that are there when None. ``testing`` has no labels.
         workers: processes.
         progress: show a progress bar.
+        every: take every so-many-th frame of a segment; frames come ten a second, and training on every fifth is
+            customary. Scores are of all frames.
 
     Returns:
         The info files by split (train, val, test).
@@ -65,20 +100,20 @@ def convert(
         raise DataError(
             f"{root}: no folder {', '.join(SPLITS)}, expected one of them with the components' folders in it"
         )
-    if workers < 1:
-        raise DataError(f"workers is {workers}, expected at least 1")
-    segments = [(split, name) for split in found for name in find_segments(root / split)]
-    waiting = [job for job in segments if finished_part(root, out, *job) is None]
+    for name, value in (("workers", workers), ("every", every)):
+        if value < 1:
+            raise DataError(f"{name} is {value}, expected at least 1")
+    jobs = [Job(root, out, split, name, every) for split in found for name in find_segments(root / split)]
     try:
-        _run(root, out, waiting, workers, progress, len(segments))
-        return {SPLITS[split]: _collect(root, out, split, [n for s, n in segments if s == split]) for split in found}
+        _run([job for job in jobs if job.finished() is None], workers, progress, len(jobs))
+        return {SPLITS[split]: _collect(out, split, [job for job in jobs if job.split == split]) for split in found}
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DataError(f"{out}: the disk is full; finished segments stay, the same call goes on") from error
         raise DataError(f"{out}: cannot write there ({error.strerror or error})") from error
 
 
-def _run(root: Path, out: Path, jobs: list[tuple[str, str]], workers: int, progress: bool, total: int) -> None:
+def _run(jobs: list[Job], workers: int, progress: bool, total: int) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("segments"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"),
@@ -86,39 +121,39 @@ def _run(root: Path, out: Path, jobs: list[tuple[str, str]], workers: int, progr
     with Progress(*columns, disable=not progress) as bar:
         task = bar.add_task("", total=total, completed=total - len(jobs))
         frames = 0
-        for done in _results(root, out, jobs, workers):
+        for done in _results(jobs, workers):
             frames += done
             bar.update(task, advance=1, description=f"{frames} frames")
 
 
-def _results(root: Path, out: Path, jobs: list[tuple[str, str]], workers: int) -> Iterable[int]:
+def _results(jobs: list[Job], workers: int) -> Iterable[int]:
     if workers == 1 or len(jobs) < 2:
-        yield from (convert_segment(root, out, *job) for job in jobs)
+        yield from (convert_segment(job) for job in jobs)
         return
     # Not by forking: the parent may hold threads of Arrow's.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(convert_segment, root, out, *job) for job in jobs]
+        futures = [pool.submit(convert_segment, job) for job in jobs]
         try:
             yield from (future.result() for future in as_completed(futures))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def convert_segment(root: Path, out: Path, split: str, name: str) -> int:
+def convert_segment(job: Job) -> int:
     """Write one segment's points, images and part of the infos; returns the number of frames.
 
     Files are written beside their place and moved there when the segment is whole; the part of the infos comes last.
     """
-    source = _fingerprint(root / split, name)
-    segment = Segment(root / split, name)
-    components = ["lidar", "camera_image", *(["lidar_box"] if split != "testing" else [])]
-    building = {kind: out / kind / f".{name}.building" for kind in (POINTS, IMAGES)}
+    source, name = job.source(), job.name
+    segment = Segment(job.root / job.split, name)
+    components = ["lidar", "camera_image", *(["lidar_box"] if job.split != "testing" else [])]
+    building = {kind: job.out / kind / f".{name}.building" for kind in (POINTS, IMAGES)}
     try:
         for folder in building.values():
             shutil.rmtree(folder, ignore_errors=True)  # of a killed run
             (folder / name).mkdir(parents=True)
         infos, previous = [], None
-        for frame in segment.frames(components=components):
+        for frame in segment.frames(segment.timestamps[:: job.every], components):
             points = frame.points()
             (building[POINTS] / point_file(name, frame.timestamp)).write_bytes(points.astype("<f4").tobytes())
             for camera, image in frame.images.items():
@@ -126,38 +161,18 @@ def convert_segment(root: Path, out: Path, split: str, name: str) -> int:
             infos.append(frame_info(frame, previous, len(points)))
             previous = frame.timestamp
         for kind, folder in building.items():
-            shutil.rmtree(out / kind / name, ignore_errors=True)
-            os.replace(folder / name, out / kind / name)
+            shutil.rmtree(job.out / kind / name, ignore_errors=True)
+            os.replace(folder / name, job.out / kind / name)
     finally:
         for folder in building.values():
             shutil.rmtree(folder, ignore_errors=True)
-    part = _part(out, split, name)
-    part.parent.mkdir(parents=True, exist_ok=True)
-    write_pickle({"source": source, "frames": infos}, part)
+    job.part.parent.mkdir(parents=True, exist_ok=True)
+    write_pickle({"source": source, "frames": infos}, job.part)
     return len(infos)
 
 
-def finished_part(root: Path, out: Path, split: str, name: str) -> list[dict[str, Any]] | None:
-    """The infos of a segment that was converted before from the files that are there now, or None."""
-    path = _part(out, split, name)
-    if not (path.is_file() and all((out / kind / name).is_dir() for kind in (POINTS, IMAGES))):
-        return None
-    part = safe_pickle.load(path)
-    return part["frames"] if part["source"] == _fingerprint(root / split, name) else None
-
-
-def _part(out: Path, split: str, name: str) -> Path:
-    return out / PARTS / split / f"{name}.pkl"
-
-
-def _fingerprint(split: Path, name: str) -> dict[str, list[int]]:
-    """Size and time of change of each source file."""
-    files = {component.name: split / component.name / f"{name}.parquet" for component in _SOURCES}
-    return {key: [file.stat().st_size, file.stat().st_mtime_ns] for key, file in files.items() if file.is_file()}
-
-
-def _collect(root: Path, out: Path, split: str, names: list[str]) -> Path:
-    frames = [info for name in names for info in finished_part(root, out, split, name) or ()]
+def _collect(out: Path, split: str, jobs: list[Job]) -> Path:
+    frames = [info for job in jobs for info in job.finished() or ()]
     frames = [{"sample_idx": index, **info} for index, info in enumerate(frames)]
     path = out / f"waymo_infos_{SPLITS[split]}.pkl"
     infos = {"metainfo": metainfo(), "data_list": frames}

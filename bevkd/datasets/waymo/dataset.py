@@ -77,6 +77,8 @@ class WaymoBEVDataset(WholeSamples, Det3DDataset):
     def load_data_list(self) -> list[dict]:
         """Read, validate and resolve the info file."""
         infos = read_infos(self.ann_file, f"`python tools/create_data.py waymo {self.data_root}`")
+        if isinstance(infos, dict) and "data_list" in infos and not self.previous:  # which may be one left out
+            infos["data_list"] = infos["data_list"][:: self.load_interval]
         cameras = tuple(CAMERAS.values()) if self.with_cameras else ()
         validate_waymo_infos(infos, self.ann_file, cameras)
         for key, value in infos["metainfo"].items():
@@ -84,7 +86,8 @@ class WaymoBEVDataset(WholeSamples, Det3DDataset):
         data = [self.parse_data_info(info) for info in infos["data_list"]]
         if self.previous:
             link_previous(data, self.ann_file, REGENERATE)
-        return data[:: self.load_interval]
+            data = data[:: self.load_interval]
+        return data
 
     def parse_data_info(self, info: dict) -> dict:
         """Resolve paths and turn instances into boxes; what no transform reads is left out, as it is copied a lot."""

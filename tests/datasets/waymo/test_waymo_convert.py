@@ -127,7 +127,7 @@ def test_a_second_call_converts_nothing_and_a_changed_source_again(source, tmp_p
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.bin")}
     done = []
     original = converter.convert_segment
-    monkeypatch.setattr(converter, "convert_segment", lambda *job: done.append(job[3]) or original(*job))
+    monkeypatch.setattr(converter, "convert_segment", lambda job: done.append(job.name) or original(job))
     convert(source, out, workers=1, progress=False)
     assert done == []
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.bin")} == before
@@ -163,6 +163,17 @@ def test_processes_give_the_same_files(source, tmp_path, converted):
     assert (out / "waymo_infos_train.pkl").read_bytes() == (converted / "waymo_infos_train.pkl").read_bytes()
 
 
+def test_every_second_frame(source, tmp_path, converted):
+    out = tmp_path / "out"
+    convert(source, out, workers=1, progress=False, every=2)
+    thin, whole = infos_of(out, "train"), infos_of(converted, "train")
+    assert [info["token"] for info in thin] == [whole[k]["token"] for k in (0, 2, 3, 5)]
+    assert [info["prev"] for info in thin] == ["", thin[0]["token"], "", thin[2]["token"]]
+    assert len(list((out / "points").rglob("*.bin"))) == 4
+    convert(source, out, workers=1, progress=False)  # asks for other frames, so that nothing is reused
+    assert len(list((out / "points").rglob("*.bin"))) == len(infos_of(out, "train")) == 6
+
+
 def test_a_testing_split_has_no_labels(source, tmp_path):
     (source / "training").rename(source / "testing")
     for component in ("lidar_box", "camera_box", "lidar_camera_synced_box"):
@@ -178,8 +189,9 @@ def test_what_cannot_be_converted_is_named(source, tmp_path):
         convert(source, tmp_path / "out", ["train"], progress=False)
     with pytest.raises(DataError, match=r"validation.vehicle_pose: no segment"):
         convert(source, tmp_path / "out", ["validation"], progress=False)
-    with pytest.raises(DataError, match="workers is 0"):
-        convert(source, tmp_path / "out", workers=0, progress=False)
+    for name in ("workers", "every"):
+        with pytest.raises(DataError, match=f"{name} is 0, expected at least 1"):
+            convert(source, tmp_path / "out", progress=False, **{name: 0})
 
 
 def test_the_tool_converts_and_answers_bad_input_in_one_sentence(source, tmp_path, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """Waymo samples through the pipelines: one world for points, boxes and images, and nothing broken passes."""
 
+import pickle
 import shutil
 from pathlib import Path
 
@@ -133,5 +134,9 @@ def test_broken_files_are_named(folder, tmp_path):
         dataset(broken)[0]
     with pytest.raises(DataError, match=r"no such info file; make it with `python tools/create_data.py waymo"):
         dataset(broken, "test")
+    for content, words in (([1, 2], "found list"), ({"infos": [], "metadata": {}}, "before 1.0")):
+        (broken / "waymo_infos_train.pkl").write_bytes(pickle.dumps(content))
+        with pytest.raises(DataError, match=words):
+            dataset(broken)
     with pytest.raises(ConfigError, match="WaymoBEVDataset keeps it"):
         dataset(broken, filter_empty_gt=True)
