@@ -18,6 +18,7 @@ from bevkd.engine.errors import config_errors
 from bevkd.engine.hooks import NeutralValidationHook, NonFiniteLossHook, SummaryHook, TerminationHook
 from bevkd.engine.progress import ProgressHook
 from bevkd.engine.runner import BEVRunner
+from bevkd.engine.sharded_runner import ShardedRunner
 from bevkd.errors import ConfigError
 
 _number = itertools.count()
@@ -28,6 +29,8 @@ def build_runner(cfg: Config) -> BEVRunner:
     """Build the run that ``cfg`` describes, for bevkd's configs and mmdet3d's alike.
 
     Adds what every run has: TensorBoard and JSON scalars, whole checkpoints, the stop on SIGTERM and NaN, a summary.
+    A top-level ``fsdp=dict(...)``, the arguments of :func:`bevkd.engine.sharding.shard_model`, spreads parameters over
+    the processes of a data-parallel run; one process alone leaves it out.
 
     Raises:
         ConfigError: a wrong key or type, see :func:`~bevkd.engine.errors.config_errors`; an unwritable work_dir.
@@ -51,8 +54,9 @@ def build_runner(cfg: Config) -> BEVRunner:
     _check_infos(cfg)
     # Deprecations inside mmdet3d and its kin that a user can do nothing about.
     warnings.filterwarnings("ignore", category=UserWarning, module="mmdet3d|mmdet|mmcv|mmengine")
+    sharded = cfg.get("fsdp") is not None and cfg.get("launcher", "none") != "none"
     with config_errors(str(cfg.filename or name)):
-        return BEVRunner.from_cfg(cfg)
+        return (ShardedRunner if sharded else BEVRunner).from_cfg(cfg)
 
 
 def require_writable(folder: str | Path, field: str = "work_dir") -> None:

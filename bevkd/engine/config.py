@@ -20,7 +20,7 @@ RUNNER_KEYS = tuple(name for name in inspect.signature(Runner.__init__).paramete
 # Keys that mmengine reads from the config itself, beside the arguments of Runner.
 _READ_KEYS = (
     *("custom_imports", "compile", "activation_checkpointing", "efficient_conv_bn_eval"),
-    *("model_wrapper_cfg", "find_unused_parameters", "sync_bn"),
+    *("model_wrapper_cfg", "find_unused_parameters", "sync_bn", "fsdp"),
 )
 _VARIABLES = ("eval_dataloader",)  # nothing reads it, but configs of mmdet3d have it
 _PER_RUN = ("work_dir", "resume", "load_from", "experiment_name", "launcher", "name")

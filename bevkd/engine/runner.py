@@ -131,7 +131,7 @@ class BEVRunner(Runner):
             lock.acquire()
             files.remove_partials(self.work_dir)
         try:
-            self._find_resume()
+            self._before_training()
             with config_errors(self._config_name):
                 return super().train()
         finally:
@@ -150,7 +150,7 @@ class BEVRunner(Runner):
     def _config_name(self) -> str:
         return str(self.cfg.filename or self.experiment_name)
 
-    def _find_resume(self) -> None:
+    def _before_training(self) -> None:
         """Read the checkpoint to go on from before anything is built: its seed decides the order of the samples."""
         if not self._resume:
             return
@@ -241,15 +241,32 @@ class BEVRunner(Runner):
         """
         resuming = self._resumed is not None and self._resumed[0] == str(filename)
         found = self._resumed[1] if resuming else files.load_checkpoint(filename)
+        self._load_state(filename, found, resuming)
+        if resuming:
+            self._prepare_meta(found["meta"])
+        self._has_loaded = True
+        self.logger.info(f"weights loaded from {filename}")
+        return found
+
+    def _load_state(self, filename: str, found: dict, resuming: bool) -> None:
         model = getattr(self.model, "module", self.model)
         load_weights(model, filename)
         if resuming:
             self.call_hook("after_load_checkpoint", checkpoint=found)  # an EMA hook changes places with the weights
+<<<<<<< HEAD
             fill_model(model, found["state_dict"], filename)
             self._prepare_meta(found["meta"])
         self._has_loaded = True
         self.logger.info(f"weights loaded from {filename}")
         return found
+=======
+            model.load_state_dict(found["state_dict"], strict=True)
+
+    def _state(self, save_optimizer: bool) -> dict[str, Any]:
+        """What a checkpoint holds of model and optimizer; every process calls it."""
+        state = {"state_dict": getattr(self.model, "module", self.model).state_dict()}
+        return {**state, "optimizer": self.optim_wrapper.state_dict()} if save_optimizer else state
+>>>>>>> 5a00359 (FSDP through fully_shard with whole checkpoints; a pinned loss curve)
 
     def _prepare_meta(self, meta: dict) -> None:
         meta.pop("config", None)  # mmengine would run it as Python; no file of ours has it
@@ -271,6 +288,7 @@ class BEVRunner(Runner):
         """Write what mmengine writes, and the generators of every process, whole or not at all."""
         state = self.training_randomness or random_state()
         states = all_gather_object(state) if get_world_size() > 1 else [state]
+        content = self._state(save_optimizer)
         if not is_main_process():
             return
         meta = dict(meta or {})
@@ -282,14 +300,7 @@ class BEVRunner(Runner):
         meta["dataset_meta"] = getattr(self.train_dataloader.dataset, "metainfo", None)
         if teacher := self._teacher_info():
             meta["teacher"] = teacher
-        content: dict[str, Any] = {
-            "meta": meta,
-            "state_dict": getattr(self.model, "module", self.model).state_dict(),
-            "message_hub": self.message_hub.state_dict(),
-            "random_state": states,
-        }
-        if save_optimizer:
-            content["optimizer"] = self.optim_wrapper.state_dict()
+        content.update(meta=meta, message_hub=self.message_hub.state_dict(), random_state=states)
         if save_param_scheduler and self.param_schedulers is not None:
             content["param_schedulers"] = _scheduler_states(self.param_schedulers)
         self.call_hook("before_save_checkpoint", checkpoint=content)

@@ -1,0 +1,56 @@
+"""The run of a model whose parameters are spread over its processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.device import get_device
+from mmengine.registry import RUNNERS
+
+from bevkd.engine.errors import config_errors
+from bevkd.engine.runner import BEVRunner
+from bevkd.engine.sharding import gathered, shard_model, spread_optimizer_state
+from bevkd.errors import ConfigError
+from bevkd.structures.checkpoint import load_weights
+
+
+@RUNNERS.register_module()
+class ShardedRunner(BEVRunner):
+    """BEVRunner for a config with ``fsdp``, see :func:`bevkd.engine.sharding.shard_model`.
+
+    Its checkpoints hold whole tensors, as those of any other run: one process can test them. The model is whole while
+    its weights are drawn and loaded, and in tests; it is spread when training starts, before the optimizer is built.
+    """
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: torch.nn.Module) -> torch.nn.Module:
+        """The model on its device: training does not wrap it, and tests need no wrapper."""
+        unknown = [key for key in self.cfg.fsdp if key != "modules"]
+        if unknown:
+            raise ConfigError(f"the config has fsdp.{unknown[0]}, expected fsdp=dict(modules=[...]) alone")
+        if model_wrapper_cfg:
+            raise ConfigError("the config has fsdp and model_wrapper_cfg, expected one of them")
+        hooks = self.cfg.get("custom_hooks") or []
+        if any(isinstance(hook, dict) and hook.get("type") == "EMAHook" for hook in hooks):
+            raise ConfigError(
+                "the config has fsdp and an EMAHook, which copies whole parameters; leave one of them out"
+            )
+        return model.to(get_device())
+
+    def _before_training(self) -> None:
+        super()._before_training()
+        with config_errors(self._config_name):
+            super()._init_model_weights()
+        if self._load_from is not None:
+            load_weights(self.model, self._load_from)
+        shard_model(self.model, **self.cfg.fsdp)
+
+    def _init_model_weights(self) -> None:
+        """Done before the parameters were spread: initializers want them whole."""
+
+    def _load_state(self, filename: str, found: dict, resuming: bool) -> None:
+        if resuming:
+            found["optimizer"] = spread_optimizer_state(found["optimizer"], self.optim_wrapper.optimizer)
+
+    def _state(self, save_optimizer: bool) -> dict[str, Any]:
+        return gathered(super()._state(save_optimizer))
