@@ -253,20 +253,12 @@ class BEVRunner(Runner):
         load_weights(model, filename)
         if resuming:
             self.call_hook("after_load_checkpoint", checkpoint=found)  # an EMA hook changes places with the weights
-<<<<<<< HEAD
             fill_model(model, found["state_dict"], filename)
-            self._prepare_meta(found["meta"])
-        self._has_loaded = True
-        self.logger.info(f"weights loaded from {filename}")
-        return found
-=======
-            model.load_state_dict(found["state_dict"], strict=True)
 
     def _state(self, save_optimizer: bool) -> dict[str, Any]:
         """What a checkpoint holds of model and optimizer; every process calls it."""
         state = {"state_dict": getattr(self.model, "module", self.model).state_dict()}
         return {**state, "optimizer": self.optim_wrapper.state_dict()} if save_optimizer else state
->>>>>>> 5a00359 (FSDP through fully_shard with whole checkpoints; a pinned loss curve)
 
     def _prepare_meta(self, meta: dict) -> None:
         meta.pop("config", None)  # mmengine would run it as Python; no file of ours has it
