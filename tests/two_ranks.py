@@ -1,8 +1,12 @@
-"""Functions that two processes run as one gloo group; forked, so that nothing is imported again."""
+"""Two processes as one gloo group: functions in forked ones, which import nothing again, and tools by torchrun."""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +14,27 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def torchrun(tool: str, *words: Any, options: tuple = (), **variables: str) -> tuple[int, str]:
+    """Run a tool as two processes under torchrun; exit code and all that was printed."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *options]
+    return call(*launcher, REPOSITORY / "tools" / f"{tool}.py", *words, "--launcher", "pytorch", **variables)
+
+
+def call(*command: Any, **variables: str) -> tuple[int, str]:
+    """Run a command from the repository, which must not hang; exit code and all that was printed."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", **variables}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    run = subprocess.Popen(list(map(str, command)), cwd=REPOSITORY, env=environment, start_new_session=True, **pipes)
+    try:
+        out, _ = run.communicate(timeout=240)
+    except subprocess.TimeoutExpired:
+        os.killpg(run.pid, signal.SIGKILL)
+        pytest.fail(f"the processes hang: {run.communicate()[0]}")
+    return run.returncode, out
 
 
 def run_ranks(function: Callable[..., Any], folder: Path, *args: Any, ranks: int = 2, seconds: float = 120) -> list:

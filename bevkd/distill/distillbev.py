@@ -6,6 +6,7 @@ ICCV 2023, arXiv 2309.15109. Written from the formulas; constants follow the scr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,7 @@ def spatial_attention(feature: Tensor, temperature: float = 0.5) -> Tensor:
     Returns:
         [B, Y, X], of mean 1 in every sample.
     """
-    activity = feature.abs().mean(1, dtype=_wide(feature)) / temperature
+    activity = _mean_size(feature, (1,)) / temperature
     return activity.flatten(1).softmax(1).view_as(activity) * activity[0].numel()
 
 
@@ -42,12 +43,17 @@ def channel_attention(feature: Tensor, temperature: float = 0.5) -> Tensor:
     Returns:
         [B, C], of mean 1 in every sample.
     """
-    activity = feature.abs().mean((2, 3), dtype=_wide(feature)) / temperature
+    activity = _mean_size(feature, (2, 3)) / temperature
     return activity.softmax(1) * activity.shape[1]
 
 
 def region_losses(
-    student: Tensor, teacher: Tensor, regions: Regions, attention: Tensor, channels: Tensor | None = None
+    student: Tensor,
+    teacher: Tensor,
+    regions: Regions,
+    attention: Tensor,
+    channels: Tensor | None = None,
+    parts: Sequence[str] = ("foreground", "background", "false_positive"),
 ) -> dict[str, Tensor]:
     """Squared differences summed over channels and cells with the regions' weights, divided by the batch size.
 
@@ -57,17 +63,27 @@ def region_losses(
         regions: weights of :func:`bevkd.distill.regions.split_regions` on the same cells.
         attention: [B, Y, X], detached.
         channels: [B, C] weight of a channel, in the false-positive part alone; None for 1.
+        parts: those wanted; each keeps memory of the size of the map for backward.
 
     Returns:
-        Scalars ``foreground``, ``background`` and ``false_positive``. Repeating the batch changes none of them.
+        A scalar for each part. Repeating the batch changes none of them.
     """
-    parts = {"foreground": None, "background": None, "false_positive": channels}
     return {
         part: masked_feature_loss(
-            student, teacher, getattr(regions, part) * attention, normaliser=len(student), channel_weight=by_channel
+            student,
+            teacher,
+            getattr(regions, part) * attention,
+            normaliser=len(student),
+            channel_weight=channels if part == "false_positive" else None,
         )
-        for part, by_channel in parts.items()
+        for part in parts
     }
+
+
+def _mean_size(feature: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Mean of |F| without the copy of the map that ``abs`` would make."""
+    count = math.prod(feature.shape[dim] for dim in dims)
+    return torch.linalg.vector_norm(feature, 1, dims, dtype=_wide(feature)) / count
 
 
 def _wide(feature: Tensor) -> torch.dtype:
@@ -180,9 +196,11 @@ class DistillBEV(nn.Module):
             mine, theirs = self.adapters[name](student[name]), teacher[name].detach()
             self._check_shapes(name, mine, theirs, targets)
             regions = self._regions(name, teacher, theirs, targets)
-            for part, loss in region_losses(mine, theirs, regions, *self._attention(mine, theirs)).items():
-                if self.weights[part] and (part != "false_positive" or self._counts_false_positives(name)):
-                    losses[f"{name}.{part}"] = self.weights[part] * loss
+            parts = [part for part, weight in self.weights.items() if weight]
+            if not self._counts_false_positives(name):
+                parts = [part for part in parts if part != "false_positive"]
+            for part, loss in region_losses(mine, theirs, regions, *self._attention(mine, theirs), parts).items():
+                losses[f"{name}.{part}"] = self.weights[part] * loss
             if self.spatial:
                 losses[f"{name}.spatial"] = self.spatial * self._spatial(name, mine, theirs)
         return {part: loss + poison for part, loss in losses.items()}

@@ -18,13 +18,13 @@ from mmengine.utils import apply_to
 from torch.utils.data import DataLoader
 
 from bevkd.engine import checkpoint as files
-from bevkd.engine.config import changed_lines
 from bevkd.engine.errors import config_errors
 from bevkd.engine.hooks import TerminationHook
 from bevkd.engine.lock import WorkDirLock
 from bevkd.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from bevkd.engine.progress import ProgressHook
 from bevkd.engine.randomness import random_state, restore_random_state
+from bevkd.engine.resume_checks import config_changes, require_same_processes, require_same_teacher
 from bevkd.engine.sampling import seeded_loader
 from bevkd.errors import CheckpointError, ConfigError
 from bevkd.structures.checkpoint import fill_model, load_weights
@@ -165,9 +165,10 @@ class BEVRunner(Runner):
             raise CheckpointError(
                 f"checkpoint {path} holds weights only, expected a training state; use load_from for it"
             )
-        self._log_changes(path, meta)
-        self._require_same_processes(path, meta)
-        self._require_same_teacher(path, meta)
+        if changes := config_changes(path, meta, self.cfg):
+            self.logger.warning(changes)
+        require_same_processes(path, meta)
+        require_same_teacher(path, meta, self._teacher_info())
         if meta.get("seed") is not None and self._randomness_cfg.get("seed") is None:
             self._randomness_cfg["seed"] = meta["seed"]
             self.set_randomness(**self._randomness_cfg)
@@ -179,31 +180,6 @@ class BEVRunner(Runner):
         found = [files.find_latest(self.work_dir, self.logger.warning) if is_main_process() else None]
         broadcast_object_list(found)
         return found[0]
-
-    def _log_changes(self, path: str, meta: dict) -> None:
-        """Say what this run's config changes against the one that the checkpoint was written with."""
-        changes = changed_lines(str(meta.get("cfg", "")), self.cfg.pretty_text)
-        if changes:
-            self.logger.warning(
-                f"the config differs from that of checkpoint {path}; the learning-rate schedule goes on as it began, "
-                "whatever the config says now:\n  " + "\n  ".join(changes)
-            )
-
-    def _require_same_processes(self, path: str, meta: dict) -> None:
-        before = meta.get("world_size", get_world_size())
-        if before != get_world_size():
-            raise ConfigError(
-                f"checkpoint {path} was written by {before} processes and this run has {get_world_size()}: batches and "
-                f"learning rate would differ; resume with {before}, or start a new run with load_from"
-            )
-
-    def _require_same_teacher(self, path: str, meta: dict) -> None:
-        then, now = meta.get("teacher") or {}, self._teacher_info() or {}
-        if then.get("sha256") != now.get("sha256"):
-            raise ConfigError(
-                f"the teacher of checkpoint {path} was {_describe(then)} and that of this run is {_describe(now)}; "
-                "expected the same file"
-            )
 
     def _teacher_info(self) -> dict | None:
         model = getattr(self.model, "module", self.model)
@@ -303,10 +279,6 @@ class BEVRunner(Runner):
         if not self._saved:
             files.load_checkpoint(path)  # a state that cannot be read must show now, not at the resume
             self._saved = True
-
-
-def _describe(teacher: dict) -> str:
-    return f"{teacher.get('checkpoint')} (sha256 {str(teacher.get('sha256'))[:12]})" if teacher else "none"
 
 
 def _scheduler_states(schedulers: list | dict) -> list | dict:

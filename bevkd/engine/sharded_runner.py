@@ -10,7 +10,7 @@ from mmengine.registry import RUNNERS
 
 from bevkd.engine.errors import config_errors
 from bevkd.engine.runner import BEVRunner
-from bevkd.engine.sharding import gathered, shard_model, spread_optimizer_state
+from bevkd.engine.sharding import gather_state, shard_model, spread_optimizer_state
 from bevkd.errors import ConfigError
 from bevkd.structures.checkpoint import load_weights
 
@@ -43,7 +43,7 @@ class ShardedRunner(BEVRunner):
             super()._init_model_weights()
         if self._load_from is not None:
             load_weights(self.model, self._load_from)
-        shard_model(self.model, **self.cfg.fsdp)
+        self._scalars = shard_model(self.model, **self.cfg.fsdp)
 
     def _init_model_weights(self) -> None:
         """Done before the parameters were spread: initializers want them whole."""
@@ -53,4 +53,8 @@ class ShardedRunner(BEVRunner):
             found["optimizer"] = spread_optimizer_state(found["optimizer"], self.optim_wrapper.optimizer)
 
     def _state(self, save_optimizer: bool) -> dict[str, Any]:
-        return gathered(super()._state(save_optimizer))
+        self.model.reshard()  # a validation leaves what it gathered last
+        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        groups = self.optim_wrapper.optimizer.param_groups
+        ordered = [names[id(parameter)] for group in groups for parameter in group["params"]]
+        return gather_state(super()._state(save_optimizer), ordered, self._scalars)

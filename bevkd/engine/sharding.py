@@ -21,7 +21,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from bevkd.errors import ConfigError, nearest
 
 
-def shard_model(model: nn.Module, modules: Sequence[str] = ()) -> None:
+def shard_model(model: nn.Module, modules: Sequence[str] = ()) -> list[str]:
     """Spread the model's parameters over all processes, in place; every process must hold the same ones.
 
     Args:
@@ -30,6 +30,9 @@ def shard_model(model: nn.Module, modules: Sequence[str] = ()) -> None:
             gathered for its own forward and backward only, one at a time: name the big ones, whose forward is what
             runs their parameters. What remains is gathered for the whole step.
 
+    Returns:
+        Names of the scalar parameters, which have the shape (1,) from here on: ``fully_shard`` takes no scalars.
+
     Raises:
         ConfigError: a pattern that fits no module.
     """
@@ -37,33 +40,46 @@ def shard_model(model: nn.Module, modules: Sequence[str] = ()) -> None:
     for pattern in modules:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise ConfigError(f"fsdp.modules has {pattern!r}, which fits no module{nearest(pattern, names)}")
+    scalars = [name for name, parameter in model.named_parameters() if not parameter.dim()]
     for parameter in model.parameters():
-        parameter.data = parameter.data.contiguous()  # of all memory formats fully_shard takes this one alone
+        # Of all memory formats fully_shard takes this one alone.
+        parameter.data = parameter.data.contiguous() if parameter.dim() else parameter.data.view(1)
     mesh = init_device_mesh(next(model.parameters()).device.type, (dist.get_world_size(),))
     chosen = [name for name in names if any(fnmatchcase(name, pattern) for pattern in modules)]
     for name in reversed(chosen):  # inner modules before those around them
         fully_shard(model.get_submodule(name), mesh=mesh)
     fully_shard(model, mesh=mesh)
     model.register_forward_pre_hook(_take_buffers_of_rank_0)
+    return scalars
 
 
-def gathered(state: Any) -> Any:
-    """A state with whole tensors in the place of spread ones. Every process must call it."""
-    return apply_to(state, lambda value: isinstance(value, DTensor), lambda value: value.full_tensor())
+def gather_state(state: dict[str, Any], names: Sequence[str], scalars: Sequence[str]) -> dict[str, Any]:
+    """A checkpoint's ``state_dict`` and ``optimizer`` with whole tensors; every process must call it.
+
+    Args:
+        names: of the optimizer's parameters, in its order. scalars: see :func:`shard_model`; they become such again.
+    """
+    state = apply_to(state, lambda value: isinstance(value, DTensor), lambda value: value.full_tensor())
+    for name in scalars:
+        state["state_dict"][name] = state["state_dict"][name].view(())
+    for index, entry in state.get("optimizer", {}).get("state", {}).items():
+        if names[index] in scalars:
+            entry.update({key: value.view(()) for key, value in entry.items() if isinstance(value, torch.Tensor)})
+    return state
 
 
 def spread_optimizer_state(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """A gathered state dict as ``optimizer``, whose parameters are spread, can load it."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
-    def spread(value: Any, parameter: torch.Tensor) -> Any:
-        if not isinstance(value, torch.Tensor) or value.shape != parameter.shape or not value.dim():
+    def spread(name: str, value: Any, parameter: torch.Tensor) -> Any:
+        if name == "step" or not isinstance(value, torch.Tensor) or value.numel() != parameter.numel():
             return value
-        value = value.to(parameter.device)
+        value = value.to(parameter.device).view(parameter.shape)
         return distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None)
 
     states = {
-        index: {name: spread(value, parameters[index]) for name, value in entry.items()}
+        index: {name: spread(name, value, parameters[index]) for name, value in entry.items()}
         for index, entry in state["state"].items()
     }
     return {**state, "state": states}

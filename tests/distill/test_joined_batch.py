@@ -10,11 +10,11 @@ import copy
 
 import pytest
 import torch
-from mmdet3d.registry import MODELS
 from mmengine.model import MMDistributedDataParallel
 
 import bevkd.detectors  # noqa: F401
 from bevkd.distill import RDD, DistillBEV, Distiller, LiveTeacher, UniDistill
+from bevkd.distill.models import build_model
 from tests.detectors.detector_scenes import CAMERA, IMAGE, camera_config, detector_config, one_of_each, sample
 from tests.two_ranks import run_ranks
 
@@ -39,8 +39,8 @@ def part(inputs, samples, rank, ranks):
 
 def distiller():
     torch.manual_seed(0)
-    student = MODELS.build(camera_config() | {"camera_encoder": CAMERA | DEPTH})
-    teacher = MODELS.build(detector_config())
+    student = build_model(camera_config() | {"camera_encoder": CAMERA | DEPTH}, "the student")
+    teacher = build_model(detector_config(), "the teacher")
     methods = {
         "unidistill": UniDistill(adapters={"low": (16, 16)}),
         "distillbev": DistillBEV({"low": {"channels": (16, 16)}, "high": {"false_positive": True}}, threshold=0.05),

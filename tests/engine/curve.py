@@ -10,13 +10,14 @@ import tempfile
 from pathlib import Path
 
 import torch
-from mmdet3d.registry import DATASETS, MODELS
+from mmdet3d.registry import DATASETS
 from mmengine.config import Config
 from torch.utils.data import Dataset
 
 import bevkd.detectors
 import bevkd.distill  # noqa: F401
 from bevkd.datasets.constants import CLASSES
+from bevkd.distill.models import build_model
 from bevkd.engine import build_runner
 from tests.detectors.detector_scenes import CAMERA, IMAGE, camera_config, detector_config, one_of_each, sample
 from tests.engine.toy import read_log
@@ -82,7 +83,7 @@ def curve_config(work_dir: Path, teacher: Path) -> Config:
 
 def write_teacher(path: Path) -> Path:
     torch.manual_seed(7)
-    torch.save(MODELS.build(detector_config()).state_dict(), path)
+    torch.save(build_model(detector_config(), "the teacher").state_dict(), path)
     return path
 
 

@@ -2,41 +2,23 @@
 
 import json
 import os
-import signal
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from bevkd.engine import checkpoint as files
 from tests.engine.toy import read_log, toy_config, toy_loader
+from tests.two_ranks import REPOSITORY, call, torchrun
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 
 
 OWN_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
 
-def launch(tool, *words, options=(), **variables):
-    """Run a tool under torchrun; exit code and all that was printed."""
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", **variables}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *options]
-    command += [str(REPOSITORY / "tools" / f"{tool}.py"), *map(str, words), "--launcher", "pytorch"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    run = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
-    try:
-        out, _ = run.communicate(timeout=120)
-    except subprocess.TimeoutExpired:
-        os.killpg(run.pid, signal.SIGKILL)
-        pytest.fail(f"the processes hang: {run.communicate()[0]}")
-    return run.returncode, out
-
-
 def train(config, work_dir, *words, **options):
-    return launch("train", config, "--work-dir", work_dir, *words, **options)
+    return torchrun("train", config, "--work-dir", work_dir, *words, **options)
 
 
 def write_config(path, **changes):
@@ -142,16 +124,16 @@ def test_two_processes_score_what_one_scores(tmp_path, whole):
     # Eleven samples: the last batch of one rank is filled up with a sample that must not count twice.
     config = write_config(tmp_path / "c.py", test_dataloader=toy_loader(shuffle=False, length=11, noise=False))
     checkpoint = files.find_latest(whole[1])
-    code, out = launch("test", config, checkpoint, "--work-dir", tmp_path / "two")
+    code, out = torchrun("test", config, checkpoint, "--work-dir", tmp_path / "two")
     assert code == 0, out
-    one = [sys.executable, REPOSITORY / "tools" / "test.py", config, checkpoint, "--work-dir", tmp_path / "one"]
-    subprocess.run(one, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(REPOSITORY)})
+    one = ("test.py", config, checkpoint, "--work-dir", tmp_path / "one")
+    assert call(sys.executable, REPOSITORY / "tools" / one[0], *one[1:])[0] == 0
     scores = [json.loads((tmp_path / run / "metrics.json").read_text()) for run in ("one", "two")]
     assert scores[1] == pytest.approx(scores[0], abs=1e-6)
 
 
 def test_validation_during_training_scores_the_model_that_is_saved(tmp_path, whole):
-    code, out = launch("test", whole[0], files.find_latest(whole[1]), "--work-dir", tmp_path)
+    code, out = torchrun("test", whole[0], files.find_latest(whole[1]), "--work-dir", tmp_path)
     assert code == 0, out
     scored = json.loads((tmp_path / "metrics.json").read_text())
     assert json.loads((whole[1] / "summary.json").read_text())["metrics"] == pytest.approx(scored, abs=1e-6)
@@ -163,3 +145,24 @@ def test_ranks_see_other_samples_and_draw_other_numbers(whole):
     states = final_state(whole[1])["random_state"]
     assert len(states) == 2
     assert not torch.equal(states[0]["torch"], states[1]["torch"])
+
+
+FAKE_SLURM = {
+    "scontrol": "echo localhost",
+    "srun": 'for node in 1 2; do "$@" & pids="${pids:-} $!"; done; for pid in $pids; do wait "$pid"; done',
+}
+
+
+def test_the_slurm_script_trains_on_two_nodes(tmp_path, whole):
+    """Each node is a torchrun of its own here, and the two meet at the first one's address."""
+    for name, body in FAKE_SLURM.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\nset -e\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    job = {"SLURM_JOB_NUM_NODES": "2", "SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NODELIST": "two"}
+    variables = {**job, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": sys.executable}
+    script = REPOSITORY / "tools" / "slurm_train.sh"
+    code, out = call("sh", script, whole[0], "--work-dir", tmp_path / "run", **variables)
+    assert code == 0, out
+    assert_same_run(tmp_path / "run", whole[1])
+    code, out = call("sh", script, **variables)
+    assert (code, out) == (2, "error: no config, expected: sbatch --nodes N tools/slurm_train.sh CONFIG [flags]\n")

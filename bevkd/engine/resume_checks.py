@@ -1,0 +1,56 @@
+"""What a run must share with the checkpoint that it goes on from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dist import get_world_size
+
+from bevkd.engine.config import changed_lines
+from bevkd.errors import ConfigError
+
+
+def config_changes(path: str | Path, meta: Mapping[str, Any], cfg: Config) -> str:
+    """A sentence on what ``cfg`` changes against the config that the checkpoint was written with; empty for nothing."""
+    changes = changed_lines(str(meta.get("cfg", "")), cfg.pretty_text)
+    if not changes:
+        return ""
+    return (
+        f"the config differs from that of checkpoint {path}; the learning-rate schedule goes on as it began, "
+        "whatever the config says now:\n  " + "\n  ".join(changes)
+    )
+
+
+def require_same_processes(path: str | Path, meta: Mapping[str, Any]) -> None:
+    """Refuse another number of processes.
+
+    Raises:
+        ConfigError: naming both numbers.
+    """
+    before = meta.get("world_size", get_world_size())
+    if before != get_world_size():
+        raise ConfigError(
+            f"checkpoint {path} was written by {before} processes and this run has {get_world_size()}: batches and "
+            f"learning rate would differ; resume with {before}, or start a new run with load_from"
+        )
+
+
+def require_same_teacher(path: str | Path, meta: Mapping[str, Any], teacher: Mapping[str, Any] | None) -> None:
+    """Refuse another teacher than the checkpoint's; None stands for a model without one.
+
+    Raises:
+        ConfigError: naming both files.
+    """
+    then, now = meta.get("teacher") or {}, teacher or {}
+    if then.get("sha256") != now.get("sha256"):
+        raise ConfigError(
+            f"the teacher of checkpoint {path} was {_describe(then)} and that of this run is {_describe(now)}; "
+            "expected the same file"
+        )
+
+
+def _describe(teacher: Mapping[str, Any]) -> str:
+    return f"{teacher.get('checkpoint')} (sha256 {str(teacher.get('sha256'))[:12]})" if teacher else "none"
