@@ -15,7 +15,9 @@ seeds = (0, 1, 2)
 
 _brief = {"train_cfg.max_epochs": 2}  # LiDAR learns faster than cameras
 _longer = {"train_cfg.max_epochs": 6}
+_depth = "configs/synthetic/camera_bevdepth.py"  # a camera teacher had best know depth
 _compact = {**_brief, "model.student.lidar_encoder.downsample": 1}  # as lidar_pillar_coarse.py
+_seeing = {**_compact, "model.teacher.config": _depth}
 _parts = {"bev_encoder": "bev_encoder", "head": "head"}
 _start = {"+model.init_from_teacher": _parts}
 _start_too = {"model.init_from_teacher": _parts}  # of a recipe that has some of it already
@@ -27,7 +29,7 @@ _bare = {"model.methods.unidistill.adapters": None}  # what starts from the teac
 
 teachers = dict(
     lidar=dict(config="configs/synthetic/lidar_teacher.py", options={"train_cfg.max_epochs": 12}),
-    camera=dict(config="configs/synthetic/camera_student.py", options={"train_cfg.max_epochs": 24}),
+    camera=dict(config=_depth, options={"train_cfg.max_epochs": 24}),
     fusion=dict(config="configs/synthetic/fusion.py", options={"train_cfg.max_epochs": 12}),
 )
 students = dict(
@@ -51,17 +53,17 @@ arms = dict(
     l2c_unidistill=dict(**_uni_l2c, method="UniDistill", options=_longer),
     l2c_distillbev=dict(**_distillbev, method="DistillBEV", options=_longer),
     f2c_unidistill=dict(**_uni_f2c, method="UniDistill", options=_longer),
-    c2l_unidistill=dict(**_uni_c2l, method="UniDistill", options=_compact),
+    c2l_unidistill=dict(**_uni_c2l, method="UniDistill", options=_seeing),
     f2l_unidistill=dict(**_uni_f2l, method="UniDistill", options=_compact),
     l2l_rdd=dict(**_rdd, method="RDD", options=_brief),
     start_l2c=dict(**{**_uni_l2c, "goal": None}, method="start", options={**_longer, **_start, **_silent}),
-    start_c2l=dict(**{**_uni_c2l, "goal": None}, method="start", options={**_compact, **_start, **_silent}),
+    start_c2l=dict(**{**_uni_c2l, "goal": None}, method="start", options={**_seeing, **_start, **_silent}),
     start_f2l=dict(**{**_uni_f2l, "goal": None}, method="start", options={**_compact, **_start, **_silent}),
     start_l2l=dict(**{**_rdd, "goal": None}, method="start", options={**_brief, **_start, **_no_rdd}),
     start_l2c_unidistill=dict(**_uni_l2c, method="start + UniDistill", options={**_longer, **_start, **_mild}),
     start_l2c_distillbev=dict(**_distillbev, method="start + DistillBEV", options={**_longer, **_start_too}),
     start_f2c_unidistill=dict(**_uni_f2c, method="start + UniDistill", options={**_longer, **_start}),
-    start_c2l_unidistill=dict(**_uni_c2l, method="start + UniDistill", options={**_compact, **_start, **_bare}),
+    start_c2l_unidistill=dict(**_uni_c2l, method="start + UniDistill", options={**_seeing, **_start, **_bare}),
     start_f2l_unidistill=dict(**_uni_f2l, method="start + UniDistill", options={**_compact, **_start}),
     start_l2l_rdd=dict(**_rdd, method="start + RDD", options={**_brief, **_start}),
 )

@@ -113,6 +113,14 @@ def test_a_distiller_with_another_student_is_refused(write, tmp_path):
         grid.require_fair(tmp_path)
 
 
+def test_a_recipe_with_another_teacher_is_refused(write, recipe, tmp_path):
+    model = {"type": "Distiller", "student": {"type": "ToyModel"}, "teacher": {"config": "other.py", "checkpoint": "x"}}
+    toy_config(tmp_path, model=model).dump(tmp_path / "kd.py")
+    arm = {"path": "p", "method": "m", "config": str(tmp_path / "kd.py"), "teacher": "big", "student": "small"}
+    with pytest.raises(ConfigError, match=r"arm 'x' has model.teacher.config 'other.py', expected .*toy.py"):
+        read_grid(write(arms={"x": arm})).require_fair(tmp_path)
+
+
 def test_other_sensors_for_the_teacher_are_fair(write, recipe, tmp_path):
     options = {"+train_dataloader.dataset.pipeline": [{"type": "LoadSweeps"}]}
     arm = {"path": "p", "method": "m", "config": recipe, "teacher": "big", "student": "small", "options": options}

@@ -144,7 +144,8 @@ class Grid:
         """Every arm must train the same student by the same schedule on the same samples as its control.
 
         Raises:
-            ConfigError: naming the arm and what differs; also for recipes and options that do not exist.
+            ConfigError: naming the arm and what differs; also for recipes and options that do not exist, and for an
+                arm whose recipe names another teacher.
         """
         for name, arm in self.arms.items():
             mine, control = (
@@ -155,6 +156,12 @@ class Grid:
                 if found != expected:
                     where = _difference(found, expected, what)
                     raise ConfigError(f"arm {name!r} and its student {arm.student!r} differ in {where}")
+            named = ((mine.get("model") or {}).get("teacher") or {}).get("config")
+            if isinstance(named, str) and named != self.teachers[arm.teacher].config:
+                raise ConfigError(
+                    f"arm {name!r} has model.teacher.config {named!r}, expected "
+                    f"{self.teachers[arm.teacher].config!r} as its teacher {arm.teacher!r} is trained"
+                )
 
 
 def read_grid(path: str | Path, options: Mapping[str, Any] | None = None) -> Grid:
