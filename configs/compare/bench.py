@@ -23,8 +23,11 @@ _start = {"+model.init_from_teacher": _parts}
 _start_too = {"model.init_from_teacher": _parts}  # of a recipe that has some of it already
 _silent = {"+model.schedules": {"unidistill": [(0, 0.0)]}}
 _no_rdd = {"+model.schedules": {"rdd": [(0, 0.0)]}}
-# Weights of fusion to camera: 100 and 40 would outvote the detection loss of a student that starts so far ahead.
+# Of students that start from the teacher: weights of the fusion to camera path in place of 100 and 40, and a fifth of
+# DistillBEV's, whose losses would be three times the detection loss.
 _mild = {"model.methods.unidistill.feature": 10.0, "model.methods.unidistill.relation": 5.0}
+_distillbev_weights = dict(foreground=1.2e-3, background=8e-3, false_positive=1.2e-2, spatial=5e-4)
+_fifth = {f"+model.methods.distillbev.{part}": weight for part, weight in _distillbev_weights.items()}
 _bare = {"model.methods.unidistill.adapters": None}  # what starts from the teacher needs no adapter to it
 
 teachers = dict(
@@ -61,7 +64,7 @@ arms = dict(
     start_f2l=dict(**{**_uni_f2l, "goal": None}, method="start", options={**_compact, **_start, **_silent}),
     start_l2l=dict(**{**_rdd, "goal": None}, method="start", options={**_brief, **_start, **_no_rdd}),
     start_l2c_unidistill=dict(**_uni_l2c, method="start + UniDistill", options={**_longer, **_start, **_mild}),
-    start_l2c_distillbev=dict(**_distillbev, method="start + DistillBEV", options={**_longer, **_start_too}),
+    start_l2c_distillbev=dict(**_distillbev, method="start + DistillBEV", options={**_longer, **_start_too, **_fifth}),
     start_f2c_unidistill=dict(**_uni_f2c, method="start + UniDistill", options={**_longer, **_start}),
     start_c2l_unidistill=dict(**_uni_c2l, method="start + UniDistill", options={**_seeing, **_start, **_bare}),
     start_f2l_unidistill=dict(**_uni_f2l, method="start + UniDistill", options={**_compact, **_start}),
