@@ -39,6 +39,14 @@ def call(*command: Any, **variables: str) -> tuple[int, str]:
 
 def run_ranks(function: Callable[..., Any], folder: Path, *args: Any, ranks: int = 2, seconds: float = 120) -> list:
     """``function(rank, *args)`` on every rank; what each returned (tensors in builtin containers), in order."""
+    assert rank_exits(function, folder, *args, ranks=ranks, seconds=seconds) == [0] * ranks
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(ranks)]
+
+
+def rank_exits(
+    function: Callable[..., Any], folder: Path, *args: Any, ranks: int = 2, seconds: float = 120
+) -> list[int]:
+    """Exit codes of the ranks, negative for a signal; ranks that hang fail the test."""
     torch.set_num_threads(1)  # a child forked from a process whose OpenMP threads run would hang
     folder.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("fork")
@@ -52,8 +60,7 @@ def run_ranks(function: Callable[..., Any], folder: Path, *args: Any, ranks: int
         processes[rank].kill()
     if hanging:
         pytest.fail(f"ranks {hanging} hang")
-    assert [process.exitcode for process in processes] == [0] * ranks
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(ranks)]
+    return [process.exitcode for process in processes]
 
 
 def _rank(rank: int, ranks: int, folder: Path, function: Callable[..., Any], args: tuple) -> None:

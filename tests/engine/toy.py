@@ -100,7 +100,7 @@ class LossLog(Hook):
             os.kill(os.getpid(), self.kill)
 
     def before_val_iter(self, runner, batch_idx, data_batch=None) -> None:
-        if self.in_val and self.at is not None and self.at <= runner.iter:
+        if self.in_val and self.at is not None and self.at <= runner.iter and self.rank in (None, runner.rank):
             os.kill(os.getpid(), self.kill)
 
 
