@@ -20,7 +20,7 @@ from bevkd.distill.foreground import check_boxes
 from bevkd.distill.heads import join_head
 from bevkd.distill.regions import Regions, level_grid, split_regions
 from bevkd.errors import ConfigError, nearest
-from bevkd.ops import masked_feature_loss
+from bevkd.ops import masked_feature_losses
 from bevkd.structures.targets import Targets
 
 
@@ -63,21 +63,15 @@ def region_losses(
         regions: weights of :func:`bevkd.distill.regions.split_regions` on the same cells.
         attention: [B, Y, X], detached.
         channels: [B, C] weight of a channel, in the false-positive part alone; None for 1.
-        parts: those wanted; each keeps memory of the size of the map for backward.
+        parts: those wanted. Together they keep memory of the size of the map for backward.
 
     Returns:
         A scalar for each part. Repeating the batch changes none of them.
     """
-    return {
-        part: masked_feature_loss(
-            student,
-            teacher,
-            getattr(regions, part) * attention,
-            normaliser=len(student),
-            channel_weight=channels if part == "false_positive" else None,
-        )
-        for part in parts
-    }
+    weights = [getattr(regions, part) * attention for part in parts]
+    by_channel = [channels if part == "false_positive" else None for part in parts]
+    losses = masked_feature_losses(student, teacher, weights, 2, len(student), by_channel)
+    return dict(zip(parts, losses))
 
 
 def _mean_size(feature: Tensor, dims: tuple[int, ...]) -> Tensor:

@@ -34,6 +34,7 @@ _MODULE_OF = {
     "box_keypoints": "box_keypoints",
     "sample_keypoints": "sample_keypoints",
     "masked_feature_loss": "masked_feature_loss",
+    "masked_feature_losses": "masked_feature_loss",
     "waymo_matching": "waymo_matching",
     "MatchingPredictions": "waymo_matching",
     "MatchingTruths": "waymo_matching",

@@ -12,6 +12,8 @@ The teacher needs no ``detach()``, masks need no indexing: a cell of weight 0 co
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -56,29 +58,92 @@ def masked_feature_loss(
     Raises:
         ConfigError: a shape, dtype or device that is not as described, or a weight that requires a gradient.
     """
+    student, teacher = _pair(student, teacher, power)
+    weight, channel_weight = _weights("", weight, channel_weight, student)
+    needs_slope = student.requires_grad and torch.is_grad_enabled()
+    loss, _ = torch.ops.bevkd.masked_feature_loss(student, teacher, weight, channel_weight, power, needs_slope)
+    return loss if normaliser is None else loss / normaliser
+
+
+def masked_feature_losses(
+    student: Tensor,
+    teacher: Tensor,
+    weights: Sequence[Tensor],
+    power: int = 2,
+    normaliser: Tensor | float | None = None,
+    channel_weights: Sequence[Tensor | None] | None = None,
+) -> list[Tensor]:
+    """:func:`masked_feature_loss` for several weights of one pair of maps, which keep one slope together.
+
+    Args:
+        weights: each as there. channel_weights: one for each of them, or None for ones throughout.
+        student, teacher, power, normaliser: as there.
+
+    Returns:
+        A scalar for each weight, with the bits of single calls.
+
+    Raises:
+        ConfigError: as there; lists of unequal length.
+    """
+    channel_weights = [None] * len(weights) if channel_weights is None else list(channel_weights)
+    if len(channel_weights) != len(weights):
+        raise ConfigError(f"there are {len(channel_weights)} channel_weights, expected one for each of {len(weights)}")
+    student, teacher = _pair(student, teacher, power)
+    pairs = zip(weights, channel_weights)
+    checked = [_weights(f"s[{k}]", weight, by_channel, student) for k, (weight, by_channel) in enumerate(pairs)]
+    needs_slope = student.requires_grad and torch.is_grad_enabled()
+    losses = _SharedSlope.apply(student, teacher, power, needs_slope, *(part for pair in checked for part in pair))
+    return [loss if normaliser is None else loss / normaliser for loss in losses]
+
+
+class _SharedSlope(torch.autograd.Function):
+    """Losses of several weights; ``parts`` are weight, channel weight, weight, ..."""
+
+    @staticmethod
+    def forward(ctx, student: Tensor, teacher: Tensor, power: int, needs_slope: bool, *parts: Tensor | None):
+        run = torch.ops.bevkd.masked_feature_loss
+        losses = tuple(run(student, teacher, w, c, power, False)[0] for w, c in zip(parts[::2], parts[1::2]))
+        ctx.power = power
+        ctx.set_materialize_grads(False)
+        if needs_slope and parts:
+            anywhere = sum(weight != 0 for weight in parts[::2]).to(parts[0].dtype)  # the slope is left out elsewhere
+            ctx.save_for_backward(run(student, teacher, anywhere, None, power, True)[1], *parts)
+        return losses
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, *grads: Tensor | None):
+        slope, *parts = ctx.saved_tensors
+        run, total = torch.ops.bevkd.masked_feature_loss_backward, None
+        for grad, weight, by_channel in zip(grads, parts[::2], parts[1::2]):
+            if grad is not None:
+                part = run(grad, slope, weight, by_channel, ctx.power)
+                total = part if total is None else total.add_(part)
+        return total, None, None, None, *[None] * len(parts)
+
+
+def _pair(student: Tensor, teacher: Tensor, power: int) -> tuple[Tensor, Tensor]:
+    """Both maps in the wider dtype, the teacher detached, or ConfigError."""
     library.require_tensor("student", student, "[B, C, Y, X]", 4, _FLOATS)
     library.require_tensor("teacher", teacher, "[B, C, Y, X]", 4, _FLOATS)
     if teacher.shape != student.shape:
         raise ConfigError(f"teacher has shape {tuple(teacher.shape)}, expected {tuple(student.shape)} like the student")
     if power not in (1, 2):
         raise ConfigError(f"power is {power}, expected 1 or 2")
-    samples, channels, rows, columns = student.shape
-    dtype = torch.promote_types(student.dtype, teacher.dtype)
-    sums = torch.float64 if dtype == torch.float64 else torch.float32
-    weight = _weight("weight", weight, ((samples, rows, columns), (samples, 1, rows, columns)), student, sums)
-    if channel_weight is not None:
-        channel_weight = _weight("channel_weight", channel_weight, ((samples, channels),), student, sums)
     if teacher.device != student.device:
         raise ConfigError(f"teacher is on {teacher.device}, expected {student.device} like the student")
-    loss, _ = torch.ops.bevkd.masked_feature_loss(
-        student.to(dtype),
-        teacher.detach().to(dtype),
-        weight.view(samples, rows, columns),
-        channel_weight,
-        power,
-        student.requires_grad and torch.is_grad_enabled(),
-    )
-    return loss if normaliser is None else loss / normaliser
+    dtype = torch.promote_types(student.dtype, teacher.dtype)
+    return student.to(dtype), teacher.detach().to(dtype)
+
+
+def _weights(which: str, weight: Tensor, by_channel: Tensor | None, student: Tensor) -> tuple[Tensor, Tensor | None]:
+    samples, channels, rows, columns = student.shape
+    dtype = torch.float64 if student.dtype == torch.float64 else torch.float32
+    shapes = ((samples, rows, columns), (samples, 1, rows, columns))
+    weight = _weight(f"weight{which}", weight, shapes, student, dtype).view(samples, rows, columns)
+    if by_channel is not None:
+        by_channel = _weight(f"channel_weight{which}", by_channel, ((samples, channels),), student, dtype)
+    return weight, by_channel
 
 
 def _weight(name: str, weight: Tensor, shapes: tuple[tuple[int, ...], ...], like: Tensor, dtype: torch.dtype) -> Tensor:

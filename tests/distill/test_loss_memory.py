@@ -1,7 +1,7 @@
 """What the distillation losses keep for backward, in whole feature maps, and what they make on the way.
 
 UniDistill's keep and make none: they read maps at points. DistillBEV's weighted differences keep one slope of the size
-of the map for each part of a level, which backward needs, and make nothing else of that size.
+of the map for each level, which backward needs, and make nothing else of that size.
 """
 
 import pytest
@@ -58,7 +58,7 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize(("name", "slopes"), [("UniDistill", 0), ("DistillBEV", 5)])
+@pytest.mark.parametrize(("name", "slopes"), [("UniDistill", 0), ("DistillBEV", 2)])
 def test_no_copy_of_a_feature_map_is_made_beside_the_slopes(name, slopes):
     student, teacher, targets = scene()
     known, kept = storages(student) | storages(teacher), {}
@@ -76,7 +76,7 @@ def test_no_copy_of_a_feature_map_is_made_beside_the_slopes(name, slopes):
     with Allocations(MAP) as backward:
         loss.backward()
     # A gradient from every part that reads a map, and their sums.
-    assert len(backward.found) <= 2 * (slopes + len(TAPS))
+    assert len(backward.found) <= (5 if slopes else 0) + 2 * len(TAPS)
 
 
 def test_copies_would_be_seen():
