@@ -49,15 +49,20 @@ arms = dict(
     ),
     # After batch norm and ReLU, features of order 1 leave a softmax at temperature 4 almost flat: 0.004 a region.
     rdd_4=dict(**_rdd, method="RDD 0.2, 0.2 at 4 (paper)", options=_lidar),
-    rdd_05_50=dict(
+    rdd_05=dict(
         **_rdd,
-        method="RDD 50, 1 at 0.5",
-        options={**_lidar, _rdd_key + "temperature": 0.5, _rdd_key + "feature": 50.0, _rdd_key + "logit": 1.0},
+        method="RDD 10, 0.2 at 0.5",
+        options={**_lidar, _rdd_key + "temperature": 0.5, _rdd_key + "feature": 10.0},
     ),
-    rdd_05_200=dict(
+    rdd_05_teacher=dict(
         **_rdd,
-        method="RDD 200, 1 at 0.5",
-        options={**_lidar, _rdd_key + "temperature": 0.5, _rdd_key + "feature": 200.0, _rdd_key + "logit": 1.0},
+        method="RDD 10, 0.2 at 0.5, regions of the teacher alone",
+        options={
+            **_lidar,
+            _rdd_key + "temperature": 0.5,
+            _rdd_key + "feature": 10.0,
+            _rdd_key + "student_regions": 0,
+        },
     ),
     distillbev_1=dict(**_distillbev, method="DistillBEV (paper)", options=_camera),
     distillbev_02=dict(
