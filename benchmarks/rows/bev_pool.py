@@ -10,6 +10,7 @@ from torch import Tensor
 
 from benchmarks.frustum import frustum
 from benchmarks.harness import OURS, Candidate, Row
+from benchmarks.peers import conch
 from benchmarks.peers import lift_splat as peers
 from benchmarks.peers.v2_style import Ranks, V2Pool
 from bevkd import ops
@@ -51,6 +52,9 @@ def _pooling(where: Tensor, case: str) -> Iterator[Row]:
     if on_gpu:
         v2 = partial(_list, V2Pool.apply, depth, feat, plan.cell, ranks, GRID.shape)
         candidates.append(Candidate("v2-style", v2, partial(_close, (truth,), 1e-5)))
+    if on_gpu and conch.is_installed():
+        v1 = partial(_list, conch.pool(), depth, feat, ranks, GRID.shape)
+        candidates.append(Candidate("conch", v1, partial(_close, (truth,), 1e-5)))
     read = 4 * (depth.numel() + feat.numel())
     yield Row("bev_pool", case, read + 4 * cells * CHANNELS, candidates)
 

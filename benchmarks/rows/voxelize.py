@@ -10,6 +10,7 @@ from torch import Tensor
 
 from benchmarks.clouds import cloud
 from benchmarks.harness import OURS, Candidate, Row
+from benchmarks.peers import conch
 from benchmarks.peers import voxelizers as peers
 from bevkd import ops
 from bevkd.ops.reference.voxelize import voxelize_dynamic as dynamic_twin
@@ -66,6 +67,11 @@ def _peers(points: Tensor, setting: dict, truth) -> list[Candidate]:
     if points.device.type == "cpu":
         found.append(Candidate("numba dense map", partial(peers.dense_map_voxelizer(**setting), points), close))
         found.append(Candidate("spconv", partial(_spconv(points, setting), points), close))
+    elif conch.is_installed() and setting is PILLARS:
+        columns = points[:, : conch.COLUMNS].contiguous()
+        run = conch.voxelizer(setting["size"], setting["bounds"], setting["max_points"])
+        fewer = _call(ops.voxelize, columns.cpu(), setting)
+        found.append(Candidate(f"conch, {conch.COLUMNS} columns", partial(run, columns), partial(_nearly, fewer)))
     return found
 
 

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks import table
 from benchmarks.determinism import repeatable
 from benchmarks.harness import OURS, Candidate, Row, measure
-from benchmarks.peers import lift_splat
+from benchmarks.peers import conch, lift_splat
 from benchmarks.peers.v2_style import Ranks
 from benchmarks.run import Report, run_families
 from bevkd.errors import ConfigError, DataError
@@ -120,3 +120,23 @@ def test_peers_of_pooling_agree():
     depth, feat = (torch.rand(2, 2, 3, 4, 5, generator=generator), torch.rand(2, 2, 4, 5, 6, generator=generator))
     peers = [f(depth, feat, cell, (3, 4)) for f in (lift_splat.index_add, lift_splat.sort_and_prefix_sum)]
     assert torch.allclose(*peers, atol=1e-4)
+
+
+def test_conch_is_given_intervals_of_equal_cell():
+    """Its kernel needs a GPU; in its place one that follows its signature, sample by sample and row by row."""
+
+    def kernel(rows, where, starts, lengths, samples, levels, height, width):
+        out = rows.new_zeros(samples, levels, height, width, rows.shape[1])
+        for start, length in zip(starts.tolist(), lengths.tolist()):
+            y, x, z, sample = where[start].tolist()
+            out[sample, z, y, x] = rows[start : start + length].sum(0)
+        return out
+
+    generator = torch.Generator().manual_seed(0)
+    cell = torch.randint(-5, 2 * 3 * 4, (2, 1, 6, 3, 2), generator=generator).clamp(min=-1)
+    cell[0] = torch.where(cell[0] >= 0, cell[0] % 12, -1)
+    cell[1] = torch.where(cell[1] >= 0, cell[1] % 12 + 12, -1)
+    depth = torch.rand(cell.shape, generator=generator)
+    feat = torch.rand(2, 1, 3, 2, 5, generator=generator)
+    found = conch.pool(kernel)(depth, feat, Ranks.of(cell, "cell"), (3, 4))
+    torch.testing.assert_close(found, lift_splat.index_add(depth, feat, cell, (3, 4)))
