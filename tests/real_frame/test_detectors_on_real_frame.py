@@ -96,7 +96,7 @@ def test_unidistill_lowers_its_three_losses(lidar, real_frame_infos, tmp_path):
     config = model_config("unidistill_lidar_to_camera.py")
     config.model.teacher.update(config=model_config("lidar_teacher.py").model, checkpoint=str(checkpoint))
     model = build(config.model)
-    pipeline = [step for step in config.train_pipeline if step["type"] != "BEVAugment"]
+    pipeline = [step for step in config.train_dataloader.dataset.pipeline if step["type"] != "BEVAugment"]
     batch = one_batch(real_frame_infos, pipeline, {"use_lidar": True, "use_camera": True})
     model.init_weights()
     model.train()
