@@ -58,7 +58,7 @@ def test_fifty_steps_on_the_real_frame_lower_all_three_losses(real_frame_infos, 
     model = build(config.model)
     model.init_weights()
     model.train()
-    pipeline = [step for step in config.train_pipeline if step["type"] != "BEVAugment"]
+    pipeline = [step for step in config.train_dataloader.dataset.pipeline if step["type"] != "BEVAugment"]
     frame = real_frame_infos.dataset(pipeline, modality={"use_lidar": True, "use_camera": True})
     batch = pseudo_collate([frame[0]])
     optimizer = OptimWrapper(torch.optim.AdamW(model.parameters(), lr=1e-3), clip_grad={"max_norm": 35})
