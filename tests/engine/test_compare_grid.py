@@ -81,6 +81,7 @@ def test_wrong_files_are_refused(write, recipe, tmp_path):
         ({"arms": {"x": arm}}, "arm 'x' names 'bigger'.*nearest: big"),
         ({"arms": {"x": {**arm, "methud": 1}}}, "arms.x has the unknown key 'methud'; nearest: method"),
         ({"arms": {"x": {"path": "p"}}}, "arms.x lacks method, config, teacher, student"),
+        ({"students": {"small": {"config": recipe, "checkpoint": "x.pth"}}}, "student 'small' has a checkpoint"),
         ({"world": {"root": "data", "sinthetic": {}}}, "world has the unknown key 'sinthetic'; nearest: synthetic"),
     ):
         with pytest.raises(ConfigError, match=sentence):

@@ -128,6 +128,22 @@ def test_a_killed_training_goes_on_from_its_checkpoint(grid_file, tmp_path, fork
     assert seen[0] == seen[1]
 
 
+def test_a_teacher_that_is_trained_already_is_scored_alone(grid_file, tmp_path, forked):
+    first = read_grid(grid_file())
+    run_grid(first, tmp_path / "first", threads=1)
+    weights = json.loads((tmp_path / "first/teachers/big/result.json").read_text())["checkpoint"]
+    grid, out = read_grid(grid_file(), {"+teachers.big.checkpoint": weights}), tmp_path / "out"
+    run_grid(grid, out, threads=1)
+    teacher = json.loads((out / "teachers/big/result.json").read_text())
+    assert (teacher["checkpoint"], teacher["steps"]) == (weights, 0)
+    assert not list((out / "teachers/big").glob("*.pth"))
+    scores = [
+        summarise(*pair)["teachers"]["big"]["seen"]["mean"] for pair in ((grid, out), (first, tmp_path / "first"))
+    ]
+    assert scores[0] == pytest.approx(scores[1], abs=0.02)  # validation samples are noisy
+    assert read_log(out / "arms/copy/seed0") == read_log(tmp_path / "first/arms/copy/seed0")
+
+
 def test_without_its_teacher_an_arm_is_not_begun(grid_file, tmp_path, forked):
     grid = read_grid(grid_file())
     broken = grid.teachers["big"].__class__(

@@ -30,12 +30,20 @@ class World:
 
 @dataclass(frozen=True)
 class Model:
-    """A teacher, or a student without one: a recipe, changes of it, its name in tables, and a teacher's seed."""
+    """A teacher, or a student without one.
+
+    Attributes:
+        config: recipe. options: changes of it.
+        title: its name in tables.
+        seed: of a teacher.
+        checkpoint: of a teacher that is trained already; None trains one.
+    """
 
     config: str
     options: Mapping[str, Any]
     title: str
     seed: int = 0
+    checkpoint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +121,7 @@ class Grid:
     def teacher_job(self, name: str, out: str | Path) -> Job:
         """The training of a teacher."""
         model = self.teachers[name]
-        return self._job(f"teachers/{name}", out, model.config, model.options, model.seed)
+        return self._job(f"teachers/{name}", out, model.config, model.options, model.seed, checkpoint=model.checkpoint)
 
     def student_job(self, name: str, seed: int, out: str | Path) -> Job:
         """The training of a student without a teacher."""
@@ -128,7 +136,7 @@ class Grid:
             f"arms/{name}/seed{seed}", out, arm.config, arm.options, seed, teacher=teacher, teacher_key=arm.teacher_key
         )
 
-    def _job(self, name: str, out: str | Path, config: str, options: Mapping, seed: int, **teacher: Any) -> Job:
+    def _job(self, name: str, out: str | Path, config: str, options: Mapping, seed: int, **weights: Any) -> Job:
         return Job(
             name,
             str(Path(out, name)),
@@ -137,7 +145,7 @@ class Grid:
             {**(self.options or {}), **options},
             self.world and self.world.root,
             self.unseen and self.unseen.root,
-            **teacher,
+            **weights,
         )
 
     def require_fair(self, out: str | Path) -> None:
@@ -192,6 +200,9 @@ def read_grid(path: str | Path, options: Mapping[str, Any] | None = None) -> Gri
         for role, known in ((arm.teacher, grid.teachers), (arm.student, grid.students)):
             if role not in known:
                 raise ConfigError(f"{path}: arm {name!r} names {role!r}, which is not there{nearest(role, known)}")
+    for name, student in grid.students.items():
+        if student.checkpoint is not None:
+            raise ConfigError(f"{path}: student {name!r} has a checkpoint, expected none: every seed trains its own")
     if not grid.arms:
         raise ConfigError(f"{path}: arms are empty, expected arms=dict(name=dict(...))")
     return grid.only()

@@ -1,4 +1,7 @@
-"""One training of a comparison with its scores, as a process of its own that may be killed at any time."""
+"""One training of a comparison with its scores, as a process of its own that may be killed at any time.
+
+A teacher that is trained already is scored alone.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +43,7 @@ class Job:
         unseen_root: folder with scenes on which the result is scored as well; None for none.
         teacher: the work folder of the job that trains the teacher.
         teacher_key: where the recipe names the teacher's checkpoint.
+        checkpoint: weights that are there already, to be scored without any training; None trains.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Job:
     unseen_root: str | None = None
     teacher: str | None = None
     teacher_key: str = "model.teacher.checkpoint"
+    checkpoint: str | None = None
 
     def resolve(self) -> Config:
         """The recipe with everything that the job changes in it.
@@ -69,6 +74,8 @@ class Job:
         content = {**self.resolve().to_dict(), "unseen_root": self.unseen_root}
         if self.teacher:
             content["teacher_sha256"] = sha256(self._teacher_checkpoint())
+        if self.checkpoint:
+            content |= {"checkpoint": self.checkpoint, "checkpoint_sha256": sha256(self.checkpoint)}
         return "\n".join(_lines(content)) + "\n"
 
     def _teacher_checkpoint(self) -> str:
@@ -135,8 +142,8 @@ def run_job(folder: str | Path) -> dict:
         raise DataError(f"{Path(folder, JOB)} cannot be read ({error}), expected a job of tools/compare.py") from None
     if (result := read_result(folder)) is not None:
         return result
-    summary = _train(job)
-    checkpoint = str(find_latest(folder))
+    summary = _train(job) if job.checkpoint is None else {"metrics": score_checkpoint(job.resolve(), job.checkpoint)}
+    checkpoint = job.checkpoint or str(find_latest(folder))
     unseen = None
     if job.unseen_root is not None:
         cfg = job.resolve()
@@ -146,10 +153,10 @@ def run_job(folder: str | Path) -> dict:
         "seen": summary["metrics"],
         "unseen": unseen,
         "checkpoint": checkpoint,
-        "step_s": summary["median_step_s"],
-        "steps": summary["total_iters"],
-        "wall_s": summary["wall_s"],
-        "losses": summary["losses"],
+        "step_s": summary.get("median_step_s"),
+        "steps": summary.get("total_iters", 0),
+        "wall_s": summary.get("wall_s", 0.0),
+        "losses": summary.get("losses", {}),
     }
     write_text(Path(folder, RESULT), json.dumps(result, indent=1))
     return result
