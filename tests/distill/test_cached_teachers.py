@@ -195,9 +195,7 @@ def test_a_box_that_is_not_in_the_cache_is_refused(tmp_path, scene, mode):
     teacher = TEACHERS[mode](write_cache(tmp_path, FakeDetector().eval(), *scene, mode=mode))
     samples = copy.deepcopy(scene[1])
     samples[2].gt_instances_3d.bboxes_3d.tensor[1, 0] += 0.5
-    assert "box 1 of sample t2 came from (-2.50, -2.50) m and is none of its 2 boxes" in refusal(
-        teacher, samples, kind=DataError
-    )
+    assert "box 1 of sample t2 at (-2.50, -2.50) m is none of its 2 boxes" in refusal(teacher, samples, kind=DataError)
     samples = samples_of([BOXES[:1], BOXES[:1], BOXES])
     assert "none of its 0 boxes" in refusal(teacher, samples[1:2], kind=DataError)
 

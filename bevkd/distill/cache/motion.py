@@ -61,7 +61,7 @@ class Motion:
     def find_boxes(self, boxes: Tensor, known: Tensor, folder: Any) -> Tensor:
         """Which of the boxes before augmentation each box of the augmented sample is.
 
-        Filtering and reordering do no harm: a box is recognised by where its nine keypoints came from.
+        Filtering and reordering do no harm: a box is recognised by its nine keypoints, wherever augmentation put them.
 
         Args:
             boxes: [M, >=7] of the augmented sample.
@@ -76,20 +76,21 @@ class Motion:
         """
         if not len(boxes):
             return torch.zeros(0, dtype=torch.long)
-        inverse = torch.from_numpy(np.linalg.inv(self.matrix))
-        now = nine_keypoints(boxes[:, :7].cpu().double()) @ inverse[:2, :2].T + inverse[:2, 2]
-        then = nine_keypoints(known[:, :7].double())[:, self.keypoint_order]
+        # Boxes are moved as the sample was, all nine points of them, and the nearest of the cache by its farthest
+        # coordinate is the one.
+        matrix = torch.from_numpy(self.matrix)
+        now = nine_keypoints(boxes[:, :7].cpu().double())
+        then = nine_keypoints(known[:, :7].double())[:, self.keypoint_order] @ matrix[:2, :2].T + matrix[:2, 2]
         if len(known):
-            distance = torch.stack([(point - then).norm(dim=-1).amax(-1) for point in now])  # [M, N]
-            gaps, rows = distance.min(1)
+            gaps, rows = torch.cdist(now.flatten(1), then.flatten(1), p=torch.inf).min(1)
         else:
             gaps = torch.full((len(boxes),), torch.inf)
         if gaps.max() > _TOLERANCE:
             row = int(gaps.argmax())
             x, y = now[row, 4].tolist()
             raise DataError(
-                f"box {row} of sample {self.token} came from ({x:.2f}, {y:.2f}) m and is none of its {len(known)} "
-                f"boxes in the cache {folder}, expected the annotations it was made from, moved by BEVAugment alone"
+                f"box {row} of sample {self.token} at ({x:.2f}, {y:.2f}) m is none of its {len(known)} boxes in the "
+                f"cache {folder}, expected the annotations it was made from, moved by BEVAugment alone"
             )
         return rows
 
