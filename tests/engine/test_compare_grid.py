@@ -7,6 +7,7 @@ import pytest
 from mmengine.config import Config
 
 from bevkd.engine.compare import read_grid
+from bevkd.engine.compare.fairness import require_fair
 from bevkd.errors import ConfigError
 from tests.engine.toy import toy_config
 
@@ -102,7 +103,7 @@ def test_an_unfair_arm_is_refused(write, recipe, tmp_path, options, sentence):
     arm = {"path": "p", "method": "m", "config": recipe, "teacher": "big", "student": "small", "options": options}
     grid = read_grid(write(arms={"x": {**arm, "teacher_key": "load_from"}}))
     with pytest.raises(ConfigError, match=f"arm 'x' and its student 'small' differ in {sentence}"):
-        grid.require_fair(tmp_path)
+        require_fair(grid, tmp_path)
 
 
 def test_a_distiller_with_another_student_is_refused(write, tmp_path):
@@ -111,7 +112,7 @@ def test_a_distiller_with_another_student_is_refused(write, tmp_path):
     arm = {"path": "p", "method": "m", "config": str(tmp_path / "kd.py"), "teacher": "big", "student": "small"}
     grid = read_grid(write(arms={"x": {**arm, "teacher_key": "model.teacher"}}))
     with pytest.raises(ConfigError, match=r"differ in model\.width: 9, expected None"):
-        grid.require_fair(tmp_path)
+        require_fair(grid, tmp_path)
 
 
 def test_a_recipe_with_another_teacher_is_refused(write, recipe, tmp_path):
@@ -119,19 +120,19 @@ def test_a_recipe_with_another_teacher_is_refused(write, recipe, tmp_path):
     toy_config(tmp_path, model=model).dump(tmp_path / "kd.py")
     arm = {"path": "p", "method": "m", "config": str(tmp_path / "kd.py"), "teacher": "big", "student": "small"}
     with pytest.raises(ConfigError, match=r"arm 'x' has model.teacher.config 'other.py', expected .*toy.py"):
-        read_grid(write(arms={"x": arm})).require_fair(tmp_path)
+        require_fair(read_grid(write(arms={"x": arm})), tmp_path)
 
 
 def test_other_sensors_for_the_teacher_are_fair(write, recipe, tmp_path):
     options = {"+train_dataloader.dataset.pipeline": [{"type": "LoadSweeps"}]}
     arm = {"path": "p", "method": "m", "config": recipe, "teacher": "big", "student": "small", "options": options}
-    read_grid(write(arms={"x": {**arm, "teacher_key": "load_from"}})).require_fair(tmp_path)
+    require_fair(read_grid(write(arms={"x": {**arm, "teacher_key": "load_from"}})), tmp_path)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "compare").glob("*.py")), ids=lambda path: path.stem)
 def test_the_grids_of_the_repository_are_fair(path, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     grid = replace(read_grid(path), world=None, unseen=None)
-    grid.require_fair(tmp_path)
+    require_fair(grid, tmp_path)
     for job in grid.jobs(tmp_path):
         job.resolve()

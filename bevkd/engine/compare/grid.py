@@ -1,4 +1,4 @@
-"""What is compared: worlds, teachers, students and arms, read from one config file and checked for fairness."""
+"""What is compared: worlds, teachers, students and arms, read from one config file."""
 
 from __future__ import annotations
 
@@ -8,16 +8,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-
 from bevkd.engine.compare.job import Job
 from bevkd.engine.config import load_config
 from bevkd.errors import ConfigError, nearest
-
-# Of a resolved recipe: what a student with a teacher must have in common with the one without.
-_SCHEDULE = ("train_cfg", "optim_wrapper", "param_scheduler", "auto_scale_lr", "randomness")
-_LOADER = ("batch_size", "sampler", "batch_sampler", "drop_last", "num_batch_per_epoch")
-_PER_SENSOR = ("pipeline", "modality", "previous")  # a teacher needs its own sensors
 
 
 @dataclass(frozen=True)
@@ -148,29 +141,6 @@ class Grid:
             **weights,
         )
 
-    def require_fair(self, out: str | Path) -> None:
-        """Every arm must train the same student by the same schedule on the same samples as its control.
-
-        Raises:
-            ConfigError: naming the arm and what differs; also for recipes and options that do not exist, and for an
-                arm whose recipe names another teacher.
-        """
-        for name, arm in self.arms.items():
-            mine, control = (
-                job.resolve()
-                for job in (self.arm_job(name, self.seeds[0], out), self.student_job(arm.student, self.seeds[0], out))
-            )
-            for what, (found, expected) in _compared(mine, control).items():
-                if found != expected:
-                    where = _difference(found, expected, what)
-                    raise ConfigError(f"arm {name!r} and its student {arm.student!r} differ in {where}")
-            named = ((mine.get("model") or {}).get("teacher") or {}).get("config")
-            if isinstance(named, str) and named != self.teachers[arm.teacher].config:
-                raise ConfigError(
-                    f"arm {name!r} has model.teacher.config {named!r}, expected "
-                    f"{self.teachers[arm.teacher].config!r} as its teacher {arm.teacher!r} is trained"
-                )
-
 
 def read_grid(path: str | Path, options: Mapping[str, Any] | None = None) -> Grid:
     """Read a comparison: a config file with the attributes of :class:`Grid`, its parts as dicts.
@@ -228,45 +198,3 @@ def _seeds(seeds: Any) -> tuple[int, ...]:
     if not seeds or len(set(seeds)) != len(seeds) or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
         raise ConfigError(f"seeds are {list(seeds)}, expected different whole numbers from 0 up")
     return seeds
-
-
-def _compared(mine: Config, control: Config) -> dict[str, tuple[Any, Any]]:
-    """What must be equal: name -> (of the arm, of the control)."""
-    pairs = {key: (mine.get(key), control.get(key)) for key in _SCHEDULE}
-    loaders = [cfg.get("train_dataloader") or {} for cfg in (mine, control)]
-    pairs |= {f"train_dataloader.{key}": tuple(loader.get(key) for loader in loaders) for key in _LOADER}
-    pairs["train_dataloader.dataset"] = tuple(_without(loader.get("dataset") or {}, _PER_SENSOR) for loader in loaders)
-    pairs["BEVAugment"] = tuple(_augments(loader.get("dataset") or {}) for loader in loaders)
-    model = mine.get("model") or {}
-    if "student" in model:
-        student = model["student"]
-        student = load_config(student).model if isinstance(student, str) else student
-        pairs["model"] = (_plain(student), _plain(control.get("model")))
-    return {key: (_plain(found), _plain(expected)) for key, (found, expected) in pairs.items()}
-
-
-def _without(node: Any, keys: Sequence[str]) -> Any:
-    if isinstance(node, Mapping):
-        return {key: _without(value, keys) for key, value in node.items() if key not in keys}
-    return node
-
-
-def _augments(node: Mapping) -> list:
-    steps = list(node.get("pipeline") or [])
-    inner = node.get("dataset")
-    return [step for step in steps if step.get("type") == "BEVAugment"] + (_augments(inner) if inner else [])
-
-
-def _plain(node: Any) -> Any:
-    if isinstance(node, Mapping):
-        return {key: _plain(value) for key, value in node.items()}
-    return [_plain(value) for value in node] if isinstance(node, list | tuple) else node
-
-
-def _difference(found: Any, expected: Any, where: str) -> str:
-    """The first place in which two configs differ, in words."""
-    if isinstance(found, Mapping) and isinstance(expected, Mapping):
-        for key in [*expected, *(key for key in found if key not in expected)]:
-            if found.get(key) != expected.get(key):
-                return _difference(found.get(key), expected.get(key), f"{where}.{key}")
-    return f"{where}: {found!r}, expected {expected!r} as in the student's recipe"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from bevkd.engine.checkpoint import remove_partials
+from bevkd.engine.compare.fairness import require_fair
 from bevkd.engine.compare.grid import Grid
 from bevkd.engine.compare.job import LOG, Job, read_progress, read_result, write_job
 from bevkd.engine.compare.world import make_world
@@ -89,7 +90,7 @@ def run_grid(
         for world in (grid.world, grid.unseen):
             if world is not None:
                 make_world(world.root, world.synthetic)
-        grid.require_fair(out)
+        require_fair(grid, out)
         report()
         _work(grid.jobs(out), jobs, threads, report)
     finally:
