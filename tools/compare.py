@@ -41,7 +41,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from bevkd.engine.compare import read_grid, read_result, run_grid, summarise
+    from bevkd.engine.compare import read_grid, read_result, require_unchanged, run_grid, summarise
     from bevkd.engine.config import parse_options
 
     whole = read_grid(args.grid, parse_options(args.cfg_options))
@@ -58,6 +58,7 @@ def main() -> None:
         for folder in filter(None, (out, args.results)):
             write_comparison(summarise(whole, out), folder)
 
+    require_unchanged(whole, out)
     if args.table:
         report()
     else:

@@ -27,6 +27,7 @@ _no_rdd = {"+model.schedules": {"rdd": [(0, 0.0)]}}
 _mild = {"model.methods.unidistill.feature": 10.0, "model.methods.unidistill.relation": 5.0}
 _distillbev_weights = dict(foreground=1.2e-3, background=8e-3, false_positive=1.2e-2, spatial=5e-4)
 _fifth = {f"+model.methods.distillbev.{part}": weight for part, weight in _distillbev_weights.items()}
+_hundredfold = {"+model.methods.rdd.feature": 20.0, "+model.methods.rdd.logit": 20.0}
 _bare = {"model.methods.unidistill.adapters": None}  # what starts from the teacher needs no adapter to it
 
 teachers = dict(
@@ -55,10 +56,12 @@ arms = dict(
     l2c_unidistill=dict(**_uni_l2c, method="UniDistill", options=_short),
     l2c_unidistill_mild=dict(**_uni_l2c, method="UniDistill, milder", options={**_short, **_mild}),
     l2c_distillbev=dict(**_distillbev, method="DistillBEV", options=_short),
+    l2c_distillbev_mild=dict(**_distillbev, method="DistillBEV, milder", options={**_short, **_fifth}),
     f2c_unidistill=dict(**_uni_f2c, method="UniDistill", options=_short),
     c2l_unidistill=dict(**_uni_c2l, method="UniDistill", options=_seeing),
     f2l_unidistill=dict(**_uni_f2l, method="UniDistill", options=_compact),
     l2l_rdd=dict(**_rdd, method="RDD", options=_short),
+    l2l_rdd_strong=dict(**_rdd, method="RDD, 100 times", options={**_short, **_hundredfold}),
     start_l2c=dict(**{**_uni_l2c, "goal": None}, method="start", options={**_short, **_start, **_silent}),
     start_c2l=dict(**{**_uni_c2l, "goal": None}, method="start", options={**_seeing, **_start, **_silent}),
     start_f2l=dict(**{**_uni_f2l, "goal": None}, method="start", options={**_compact, **_start, **_silent}),

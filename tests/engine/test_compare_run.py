@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from bevkd.engine.compare import read_grid, run_grid, summarise
+from bevkd.engine.compare import read_grid, require_unchanged, run_grid, summarise
 from bevkd.engine.compare import run as run_module
 from bevkd.engine.compare.job import run_job, write_job
 from bevkd.engine.compare.run import JobError
@@ -165,6 +165,24 @@ def test_other_settings_in_the_same_folder_are_refused(grid_file, tmp_path, fork
         ConfigError, match=r"students/small/seed0 holds a begun training with other settings.*optimizer.lr = 0\.5"
     ):
         run_grid(grid, out, threads=1)
+
+
+def test_what_was_finished_with_other_settings_is_no_result(grid_file, tmp_path, forked):
+    out = tmp_path / "out"
+    run_grid(read_grid(grid_file()), out, threads=1)
+    require_unchanged(read_grid(grid_file()), out)
+    changed = read_grid(grid_file(), {"+options": {"train_cfg.max_epochs": 9}})
+    with pytest.raises(ConfigError, match=r"teachers/big holds a finished training .*train_cfg.max_epochs = 9"):
+        require_unchanged(changed, out)
+
+
+def test_a_recipe_in_another_order_is_the_same(grid_file, tmp_path, forked):
+    out, grid = tmp_path / "out", read_grid(grid_file())
+    run_grid(grid, out, threads=1)
+    recipe = Config.fromfile(tmp_path / "toy.py").to_dict()
+    Config(dict(reversed(recipe.items()))).dump(tmp_path / "toy.py")
+    assert list(Config.fromfile(tmp_path / "toy.py").to_dict()) != list(recipe)
+    require_unchanged(grid, out)
 
 
 def test_two_runs_in_one_folder_are_refused(grid_file, tmp_path):

@@ -112,22 +112,38 @@ def write_job(job: Job) -> None:
     """Write down what ``job`` is to do; a folder in which something else was begun is refused.
 
     Raises:
+        ConfigError: see :func:`require_settings`.
+    """
+    text = require_settings(job)
+    folder = Path(job.work_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / CONFIG, text)
+    write_text(folder / JOB, json.dumps(asdict(job), indent=1))
+
+
+def require_settings(job: Job) -> str:
+    """The job's settings, which must be those that its folder was begun with, if it was.
+
+    Raises:
         ConfigError: the folder holds a job with other settings, some of which are named.
     """
     folder = Path(job.work_dir)
     text = job.settings()
     begun = folder / CONFIG
     if begun.is_file():
-        changes = changed_lines(begun.read_text(), text, shown=6)
+        changes = changed_lines(_sorted_lines(begun.read_text()), _sorted_lines(text), shown=6)
         if changes:
             raise ConfigError(
                 f"{folder} holds {'a finished' if read_result(folder) else 'a begun'} training with other settings "
                 f"({'; '.join(line.strip() for line in changes)}), expected the same: remove the folder, or name "
                 "another --out"
             )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(begun, text)
-    write_text(folder / JOB, json.dumps(asdict(job), indent=1))
+    return text
+
+
+def _sorted_lines(text: str) -> str:
+    """A recipe whose keys were only put into another order is the same."""
+    return "\n".join(sorted(text.splitlines()))
 
 
 def run_job(folder: str | Path) -> dict:

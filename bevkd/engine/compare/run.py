@@ -18,7 +18,7 @@ from typing import IO, Any
 from bevkd.engine.checkpoint import remove_partials
 from bevkd.engine.compare.fairness import require_fair
 from bevkd.engine.compare.grid import Grid
-from bevkd.engine.compare.job import LOG, Job, read_progress, read_result, write_job
+from bevkd.engine.compare.job import LOG, Job, read_progress, read_result, require_settings, write_job
 from bevkd.engine.compare.world import make_world
 from bevkd.engine.hooks import TERMINATED
 from bevkd.engine.lock import WorkDirLock
@@ -61,6 +61,17 @@ def start_job(job: Job, threads: int | None = None, log: IO | None = None) -> su
     )
 
 
+def require_unchanged(grid: Grid, out: str | Path) -> None:
+    """What is finished below ``out`` must have been trained with the settings that ``grid`` has now.
+
+    Raises:
+        ConfigError: naming the folder and what changed.
+    """
+    for job in grid.jobs(out):
+        if read_result(job.work_dir) is not None:
+            require_settings(job)
+
+
 def run_grid(
     grid: Grid,
     out: str | Path,
@@ -71,7 +82,8 @@ def run_grid(
     """Train and score everything of ``grid`` that is not finished yet below ``out``.
 
     A job that was killed goes on from its last checkpoint. A failed one does not stop those that need not wait for
-    it. SIGTERM and Ctrl-C end the running ones after their step, with a checkpoint.
+    it. SIGTERM and Ctrl-C end the running ones after their step, with a checkpoint. Finished ones are taken as they
+    are, see :func:`require_unchanged`.
 
     Args:
         jobs: trainings at a time. threads: of each; None leaves it to the libraries.
