@@ -28,7 +28,8 @@ class Distiller(BaseModel):
 
     ``mode='loss'`` gives the student's losses plus ``kd/<method>/<part>``, each of which enters the total once, and
     ``info/<method>/<part>`` for what a method returns as ``info/<part>``, which is logged alone;
-    ``mode='predict'`` and ``'tensor'`` are the student alone. The state dict holds ``student.*`` and the methods' own
+    ``mode='predict'`` and ``'tensor'`` are the student alone. With one seed the student starts from the same weights as
+    without a teacher, whatever the methods bring of their own. The state dict holds ``student.*`` and the methods' own
     parameters; the teacher is loaded by :meth:`init_weights` or at the first training step, so testing needs none.
 
     Args:
@@ -74,8 +75,9 @@ class Distiller(BaseModel):
         self.student = student
         self.taps = resolve_taps(student, taps)
         self.grid = grid_of(student, grid, "student")
-        self.methods = nn.ModuleDict({name: _build(method) for name, method in methods.items()})
-        self.teacher = _build(teacher)
+        with torch.random.fork_rng(devices=[]):  # so that a seed gives the student the weights that it has alone
+            self.methods = nn.ModuleDict({name: _build(method) for name, method in methods.items()})
+            self.teacher = _build(teacher)
         if isinstance(self.teacher, nn.Module):
             raise ConfigError("the distiller's teacher is a module, expected a source such as LiveTeacher(module)")
         self._require_taps(self.taps, "student")

@@ -83,7 +83,8 @@ def test_student_starts_as_it_would_without_a_teacher(detector, tmp_path):
     after = torch.rand(1)
     torch.manual_seed(4)
     teacher = {"type": LiveTeacher, "config": {"type": kind}, "checkpoint": str(path)}
-    distilled = Distiller({"type": kind}, teacher, {"u": UniDistill()})
+    method = {"type": UniDistill, "adapters": {"low": (4, 4), "high": (8, 8)}}
+    distilled = Distiller({"type": kind}, teacher, {"u": method})
     distilled.init_weights()
     assert torch.equal(torch.rand(1), after)
     assert all(torch.equal(v, distilled.student.state_dict()[k]) for k, v in plain.state_dict().items())
