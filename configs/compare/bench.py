@@ -22,11 +22,11 @@ _start = {"+model.init_from_teacher": _parts}
 _start_too = {"model.init_from_teacher": _parts}  # of a recipe that has some of it already
 _silent = {"+model.schedules": {"unidistill": [(0, 0.0)]}}
 _no_rdd = {"+model.schedules": {"rdd": [(0, 0.0)]}}
-# The paper's weights of the fusion to camera path in place of 100 and 40, and a fifth of DistillBEV's: at the paper's
-# own, losses on features are twice and three times the detection loss here.
-_mild = {"model.methods.unidistill.feature": 10.0, "model.methods.unidistill.relation": 5.0}
-_distillbev_weights = dict(foreground=1.2e-3, background=8e-3, false_positive=1.2e-2, spatial=5e-4)
-_fifth = {f"+model.methods.distillbev.{part}": weight for part, weight in _distillbev_weights.items()}
+# The small recipes have other weights than the papers on the way from LiDAR to camera: 10, 5, 10 for UniDistill, and a
+# fifth for DistillBEV. They were chosen on the validation scenes with seed 0.
+_uni_paper = {"model.methods.unidistill.feature": 100.0, "model.methods.unidistill.relation": 40.0}
+_distillbev_weights = dict(foreground=6e-3, background=4e-2, false_positive=6e-2, spatial=2.5e-3)
+_distillbev_paper = {f"model.methods.distillbev.{part}": weight for part, weight in _distillbev_weights.items()}
 _hundredfold = {"+model.methods.rdd.feature": 20.0, "+model.methods.rdd.logit": 20.0}
 _bare = {"model.methods.unidistill.adapters": None}  # what starts from the teacher needs no adapter to it
 
@@ -54,20 +54,22 @@ _rdd = dict(**_l2l, config="configs/rdd/pillar_synthetic.py")
 
 arms = dict(
     l2c_unidistill=dict(**_uni_l2c, method="UniDistill", options=_short),
-    l2c_unidistill_mild=dict(**_uni_l2c, method="UniDistill, milder", options={**_short, **_mild}),
     l2c_distillbev=dict(**_distillbev, method="DistillBEV", options=_short),
-    l2c_distillbev_mild=dict(**_distillbev, method="DistillBEV, milder", options={**_short, **_fifth}),
     f2c_unidistill=dict(**_uni_f2c, method="UniDistill", options=_short),
     c2l_unidistill=dict(**_uni_c2l, method="UniDistill", options=_seeing),
     f2l_unidistill=dict(**_uni_f2l, method="UniDistill", options=_compact),
     l2l_rdd=dict(**_rdd, method="RDD", options=_short),
-    l2l_rdd_strong=dict(**_rdd, method="RDD, 100 times", options={**_short, **_hundredfold}),
+    paper_l2c_unidistill=dict(**_uni_l2c, method="UniDistill, paper's weights", options={**_short, **_uni_paper}),
+    paper_l2c_distillbev=dict(
+        **_distillbev, method="DistillBEV, paper's weights", options={**_short, **_distillbev_paper}
+    ),
+    strong_l2l_rdd=dict(**_rdd, method="RDD, 100 times its weights", options={**_short, **_hundredfold}),
     start_l2c=dict(**{**_uni_l2c, "goal": None}, method="start", options={**_short, **_start, **_silent}),
     start_c2l=dict(**{**_uni_c2l, "goal": None}, method="start", options={**_seeing, **_start, **_silent}),
     start_f2l=dict(**{**_uni_f2l, "goal": None}, method="start", options={**_compact, **_start, **_silent}),
     start_l2l=dict(**{**_rdd, "goal": None}, method="start", options={**_short, **_start, **_no_rdd}),
-    start_l2c_unidistill=dict(**_uni_l2c, method="start + UniDistill", options={**_short, **_start, **_mild}),
-    start_l2c_distillbev=dict(**_distillbev, method="start + DistillBEV", options={**_short, **_start_too, **_fifth}),
+    start_l2c_unidistill=dict(**_uni_l2c, method="start + UniDistill", options={**_short, **_start}),
+    start_l2c_distillbev=dict(**_distillbev, method="start + DistillBEV", options={**_short, **_start_too}),
     start_f2c_unidistill=dict(**_uni_f2c, method="start + UniDistill", options={**_short, **_start}),
     start_c2l_unidistill=dict(**_uni_c2l, method="start + UniDistill", options={**_seeing, **_start, **_bare}),
     start_f2l_unidistill=dict(**_uni_f2l, method="start + UniDistill", options={**_compact, **_start}),

@@ -15,5 +15,5 @@ model = dict(
         checkpoint="work_dirs/lidar_teacher/epoch_3.pth",
         ann_file="data/synthetic/nuscenes_infos_train.pkl",
     ),
-    methods=dict(unidistill=dict(type="UniDistill", feature=100.0, relation=40.0, response=10.0)),
+    methods=dict(unidistill=dict(type="UniDistill", feature=10.0, relation=5.0, response=10.0)),
 )

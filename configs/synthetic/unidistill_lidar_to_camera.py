@@ -9,7 +9,8 @@ model = dict(
     type="Distiller",
     student={{_base_.model}},
     teacher=teacher,
-    methods=dict(unidistill=dict(type="UniDistill", feature=100.0, relation=40.0, response=10.0)),
+    # The paper's 100, 40, 10 make the feature loss twice the detection loss here: see configs/compare/bench.py.
+    methods=dict(unidistill=dict(type="UniDistill", feature=10.0, relation=5.0, response=10.0)),
 )
 
 train_dataloader = dict(dataset=dict(pipeline={{_base_.train_both}}, modality={{_base_.both_sensors}}))
