@@ -22,8 +22,8 @@ ROW, LEFT, PANEL, GAP, TOP, BOTTOM = 58, 330, 460, 40, 96, 76
 def comparison_table(summary: Summary) -> str:
     """The summary of :func:`bevkd.engine.compare.summarise` as markdown, scores in points (hundredths).
 
-    Each arm has a line for the validation scenes and one for unseen scenes. Several metrics stand in one cell, in the
-    order of the heading. A gain is the mean over seeds with its 95% interval.
+    Each arm with a result has a line for the validation scenes and one for unseen scenes. Several metrics stand in one
+    cell, in the order of the heading. A gain is the mean over seeds with its 95% interval.
     """
     metrics = " / ".join(summary["metrics"])
     heads = (
@@ -40,22 +40,22 @@ def comparison_table(summary: Summary) -> str:
     )
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * 3 + "---:|" * (len(heads) - 3)]
     for arm in summary["arms"].values():
-        splits = [split for split in SCENES if split in arm] or [None]
+        splits = [split for split in SCENES if split in arm]
         lines += ["| " + " | ".join(_cells(arm, split, summary["metrics"])) + " |" for split in splits]
     done, total = summary["jobs"]["done"], summary["jobs"]["all"]
     if done < total:
         lines += ["", f"{done} of {total} trainings are done; means are over the seeds that both students finished."]
+        without = sum(not arm["seeds"] for arm in summary["arms"].values())
+        lines[-1] += f" Without any result yet: {without} of {len(summary['arms'])} arms."
     return "\n".join(lines) + "\n"
 
 
-def _cells(arm: Mapping[str, Any], split: str | None, metrics: list[str]) -> list[str]:
-    names = [arm["path"], arm["method"], SCENES.get(split, "–")]
-    if split is None:
-        return [*names, *["–"] * 4, _goal(arm, None), "0", "–"]
+def _cells(arm: Mapping[str, Any], split: str, metrics: list[str]) -> list[str]:
     found = [arm[split][metric] for metric in metrics]
     columns = [" / ".join(_points(part[key]) for part in found) for key in ("teacher", "without", "with")]
     gains = " / ".join(_points(part["gain"], "+") + _interval(part) for part in found)
     step = "–" if arm["step_ratio"] is None else f"{arm['step_ratio']:.2f}x"
+    names = [arm["path"], arm["method"], SCENES[split]]
     return [*names, *columns, gains, _goal(arm, found), str(len(arm["seeds"])), step]
 
 
@@ -67,13 +67,11 @@ def _interval(part: Mapping[str, Any]) -> str:
     return "" if part["interval"] is None else f" ± {100 * part['interval']:.1f}"
 
 
-def _goal(arm: Mapping[str, Any], found: list[Mapping] | None) -> str:
+def _goal(arm: Mapping[str, Any], found: list[Mapping]) -> str:
     if arm["goal"] is None:
         return "–"
-    if found is None:
-        return f"+{arm['goal']:.1f}"
-    reached = all(100 * part["gain"] >= arm["goal"] for part in found)
-    return f"+{arm['goal']:.1f}: {'reached' if reached else 'MISSED'}"
+    words = ["reached" if 100 * part["gain"] >= arm["goal"] else "MISSED" for part in found]
+    return f"+{arm['goal']:.1f}: {' / '.join(words)}"
 
 
 def draw_comparison(summary: Summary, path: str | os.PathLike) -> Path | None:
