@@ -29,8 +29,9 @@ class Distiller(BaseModel):
     ``mode='loss'`` gives the student's losses plus ``kd/<method>/<part>``, each of which enters the total once, and
     ``info/<method>/<part>`` for what a method returns as ``info/<part>``, which is logged alone;
     ``mode='predict'`` and ``'tensor'`` are the student alone. With one seed the student starts from the same weights as
-    without a teacher, whatever the methods bring of their own, but for ``init_from_teacher``. The state dict holds ``student.*`` and the methods' own
-    parameters; the teacher is loaded by :meth:`init_weights` or at the first training step, so testing needs none.
+    without a teacher, whatever the methods bring of their own, but for ``init_from_teacher``. The state
+    dict holds ``student.*`` and the methods' own parameters; the teacher is loaded by :meth:`init_weights` or at the
+    first training step, so testing needs none.
 
     Args:
         student: model config, config file or module; its ``data_preprocessor`` is the distiller's too.
