@@ -139,7 +139,8 @@ def test_weights_of_the_paper_s_paths(path):
     method = config.model.methods.unidistill
     name = Path(path).stem.rsplit("_", 1)[0]
     given = (method.feature, method.relation, method.response)
-    assert given == PAPER.get(name, given)
+    if path in FULL:
+        assert given == PAPER.get(name, given)
     assert ("adapters" in method) == name.startswith("camera_to_")  # the weaker teacher
 
 
