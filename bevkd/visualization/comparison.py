@@ -15,6 +15,7 @@ from bevkd.visualization.style import FAINT, INK, add_pixel_axes, new_figure, sa
 
 Summary = Mapping[str, Any]
 SCENES = {"seen": "validation", "unseen": "unseen"}
+SCORES = ("teacher", "without", "with")
 COLOURS = {"seen": "#0f8b72", "unseen": "#c8751c"}
 ROW, LEFT, PANEL, GAP, TOP, BOTTOM = 58, 330, 460, 40, 96, 76
 
@@ -22,56 +23,44 @@ ROW, LEFT, PANEL, GAP, TOP, BOTTOM = 58, 330, 460, 40, 96, 76
 def comparison_table(summary: Summary) -> str:
     """The summary of :func:`bevkd.engine.compare.summarise` as markdown, scores in points (hundredths).
 
-    Each arm with a result has a line for the validation scenes and one for unseen scenes. Several metrics stand in one
-    cell, in the order of the heading. A gain is the mean over seeds with its 95% interval.
+    Each arm with a result has a line: scores on the validation scenes, gains there and on unseen scenes. Several
+    metrics stand in one cell, in the order of the heading. A gain is the mean over seeds with its 95% interval, in bold
+    where it reaches the arm's goal.
     """
     metrics = " / ".join(summary["metrics"])
-    heads = (
-        "path",
-        "method",
-        "scenes",
-        f"teacher ({metrics})",
-        "student",
-        "student + KD",
-        "gain",
-        "goal",
-        "seeds",
-        "step",
-    )
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * 3 + "---:|" * (len(heads) - 3)]
-    for arm in summary["arms"].values():
-        splits = [split for split in SCENES if split in arm]
-        lines += ["| " + " | ".join(_cells(arm, split, summary["metrics"])) + " |" for split in splits]
+    gains = [f"gain, {scenes} scenes" for scenes in SCENES.values()]
+    heads = ("path", "method", f"teacher ({metrics})", "student", "student + KD", *gains, "goal", "seeds", "step")
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * 2 + "---:|" * (len(heads) - 2)]
+    arms = summary["arms"].values()
+    lines += ["| " + " | ".join(_cells(arm, summary["metrics"])) + " |" for arm in arms if "seen" in arm]
     done, total = summary["jobs"]["done"], summary["jobs"]["all"]
     if done < total:
         lines += ["", f"{done} of {total} trainings are done; means are over the seeds that both students finished."]
-        without = sum(not arm["seeds"] for arm in summary["arms"].values())
-        lines[-1] += f" Without any result yet: {without} of {len(summary['arms'])} arms."
+        without = sum(not arm["seeds"] for arm in arms)
+        lines[-1] += f" Without any result yet: {without} of {len(arms)} arms."
     return "\n".join(lines) + "\n"
 
 
-def _cells(arm: Mapping[str, Any], split: str, metrics: list[str]) -> list[str]:
-    found = [arm[split][metric] for metric in metrics]
-    columns = [" / ".join(_points(part[key]) for part in found) for key in ("teacher", "without", "with")]
-    gains = " / ".join(_points(part["gain"], "+") + _interval(part) for part in found)
+def _cells(arm: Mapping[str, Any], metrics: list[str]) -> list[str]:
+    scores = [" / ".join(_points(arm["seen"][metric][key]) for metric in metrics) for key in SCORES]
+    gains = [
+        " / ".join(_gain(arm[split][metric], arm["goal"]) for metric in metrics) if split in arm else "–"
+        for split in SCENES
+    ]
+    goal = "–" if arm["goal"] is None else f"+{arm['goal']:.1f}"
     step = "–" if arm["step_ratio"] is None else f"{arm['step_ratio']:.2f}x"
-    names = [arm["path"], arm["method"], SCENES[split]]
-    return [*names, *columns, gains, _goal(arm, found), str(len(arm["seeds"])), step]
+    return [arm["path"], arm["method"], *scores, *gains, goal, str(len(arm["seeds"])), step]
 
 
 def _points(value: float | None, sign: str = "") -> str:
     return "–" if value is None else f"{100 * value:{sign}.1f}".replace("-", "−")
 
 
-def _interval(part: Mapping[str, Any]) -> str:
-    return "" if part["interval"] is None else f" ± {100 * part['interval']:.1f}"
-
-
-def _goal(arm: Mapping[str, Any], found: list[Mapping]) -> str:
-    if arm["goal"] is None:
-        return "–"
-    words = ["reached" if 100 * part["gain"] >= arm["goal"] else "MISSED" for part in found]
-    return f"+{arm['goal']:.1f}: {' / '.join(words)}"
+def _gain(part: Mapping[str, Any], goal: float | None) -> str:
+    text = _points(part["gain"], "+")
+    if part["interval"] is not None:
+        text += f" ± {100 * part['interval']:.1f}"
+    return f"**{text}**" if goal is not None and 100 * part["gain"] >= goal else text
 
 
 def draw_comparison(summary: Summary, path: str | os.PathLike) -> Path | None:

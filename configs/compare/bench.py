@@ -22,8 +22,7 @@ _start = {"+model.init_from_teacher": _parts}
 _silent = {"+model.schedules": {"unidistill": [(0, 0.0)]}}
 # The small recipes have other weights than the papers: UniDistill's are 10, 5, 10 from LiDAR to camera, 30, 5, 0.3 from
 # camera to LiDAR and 30, 1, 10 from LiDAR + camera to LiDAR, DistillBEV's a fifth, RDD's feature loss weighs 200. They
-# were chosen on the validation scenes with seed 0. "adapters" are a convolution after each of the student's maps, with
-# more weight on the features and less on the response.
+# were chosen on the validation scenes with seed 0.
 _u, _r = "model.methods.unidistill.", "model.methods.rdd."
 _uni_l2c_paper = {_u + "feature": 100.0, _u + "relation": 40.0}
 _uni_c2l_paper = {_u + "feature": 10.0, _u + "response": 1.0}
@@ -31,8 +30,6 @@ _uni_f2l_paper = {_u + "feature": 10.0}
 _rdd_paper = {_r + "feature": 0.2}
 _distillbev_weights = dict(foreground=6e-3, background=4e-2, false_positive=6e-2, spatial=2.5e-3)
 _distillbev_paper = {f"model.methods.distillbev.{part}": weight for part, weight in _distillbev_weights.items()}
-_widths = dict(low=(64, 64), high=(96, 96))
-_adapted = {"+" + _u + "adapters": _widths, _u + "feature": 30.0, _u + "response": 3.0}
 
 teachers = dict(
     lidar=dict(config="configs/synthetic/lidar_teacher.py", options={"train_cfg.max_epochs": 12}),
@@ -63,8 +60,6 @@ arms = dict(
     c2l_unidistill=dict(**_uni_c2l, method="UniDistill", options=_seeing),
     f2l_unidistill=dict(**_uni_f2l, method="UniDistill", options=_compact),
     l2l_rdd=dict(**_rdd, method="RDD", options=_short),
-    adapted_l2c_unidistill=dict(**_uni_l2c, method="UniDistill, adapters", options={**_short, **_adapted}),
-    adapted_f2c_unidistill=dict(**_uni_f2c, method="UniDistill, adapters", options={**_short, **_adapted}),
     start_l2c=dict(**{**_uni_l2c, "goal": None}, method="start", options={**_short, **_start, **_silent}),
     start_f2l=dict(
         **{**_uni_f2l, "goal": None}, method="start", options={**_compact, **_start, **_silent, **_uni_f2l_paper}

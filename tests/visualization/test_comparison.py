@@ -49,26 +49,29 @@ def summary():
 
 def test_the_table_says_what_was_found(summary):
     lines = comparison_table(summary).splitlines()
-    assert lines[0].startswith("| path | method | scenes | teacher (mAP / NDS) | student | student + KD | gain |")
+    assert lines[0].startswith("| path | method | teacher (mAP / NDS) | student | student + KD | gain, validation")
     assert lines[2] == (
-        "| LiDAR → camera | UniDistill | validation | 40.0 / 45.0 | 10.0 / 20.0 | 13.1 / 22.1 "
-        "| +3.1 ± 0.5 / +2.1 ± 0.2 | +2.0: reached / reached | 2 | 1.23x |"
+        "| LiDAR → camera | UniDistill | 40.0 / 45.0 | 10.0 / 20.0 | 13.1 / 22.1 "
+        "| **+3.1 ± 0.5** / **+2.1 ± 0.2** | −1.0 ± 2.0 / **+5.0 ± 0.2** | +2.0 | 2 | 1.23x |"
     )
-    assert (
-        "| unseen | 30.0 / 40.0 | 10.0 / 20.0 | 9.0 / 25.0 | −1.0 ± 2.0 / +5.0 ± 0.2 | +2.0: MISSED / reached |"
-        in lines[3]
-    )
-    assert lines[4] == ""
-    assert "4 of 9 trainings are done" in lines[5]
-    assert lines[5].endswith("Without any result yet: 1 of 2 arms.")
-    assert len({line.count("|") for line in lines[:4]}) == 1
+    assert lines[3] == ""
+    assert "4 of 9 trainings are done" in lines[4]
+    assert lines[4].endswith("Without any result yet: 1 of 2 arms.")
+    assert len({line.count("|") for line in lines[:3]}) == 1
 
 
 def test_one_seed_has_no_interval_and_a_missing_teacher_no_score(summary):
     summary["arms"]["l2c"]["seen"]["mAP"].update(interval=None, teacher=None)
     line = comparison_table(summary).splitlines()[2]
-    assert "| +3.1 / +2.1 ± 0.2 |" in line
+    assert "| **+3.1** / **+2.1 ± 0.2** |" in line
     assert "| – / 45.0 |" in line
+
+
+def test_without_goal_or_unseen_scenes_nothing_is_said_of_them(summary):
+    arm = summary["arms"]["l2c"]
+    arm["goal"] = None
+    del arm["unseen"]
+    assert comparison_table(summary).splitlines()[2].endswith("| +3.1 ± 0.5 / +2.1 ± 0.2 | – | – | 2 | 1.23x |")
 
 
 def test_the_plot_shows_every_arm_with_a_result(summary, tmp_path):
