@@ -20,14 +20,14 @@ _seeing = {**_compact, "model.teacher.config": _depth}
 _parts = {"bev_encoder": "bev_encoder", "head": "head"}
 _start = {"+model.init_from_teacher": _parts}
 _silent = {"+model.schedules": {"unidistill": [(0, 0.0)]}}
-# The small recipes have other weights than the papers: UniDistill's are 10, 5, 10 from LiDAR to camera, 30, 5, 0.3 from
-# camera to LiDAR and 30, 1, 10 from LiDAR + camera to LiDAR, DistillBEV's a fifth, RDD's feature loss weighs 200. They
-# were chosen on the validation scenes with seed 0.
-_u, _r = "model.methods.unidistill.", "model.methods.rdd."
+# Small recipes have other weights than the papers where the validation scenes, with seed 0, said so: UniDistill's are
+# 10, 5, 10 from LiDAR to camera and 30, 5, 0.3 from camera to LiDAR, DistillBEV's a fifth. "adapters": a convolution
+# after each of the student's maps, as from camera to LiDAR, with more weight on the features and less on the response.
+_u = "model.methods.unidistill."
 _uni_l2c_paper = {_u + "feature": 100.0, _u + "relation": 40.0}
 _uni_c2l_paper = {_u + "feature": 10.0, _u + "response": 1.0}
-_uni_f2l_paper = {_u + "feature": 10.0}
-_rdd_paper = {_r + "feature": 0.2}
+_strong = {"+model.methods.rdd.feature": 200.0}  # a thousandfold
+_adapters = {"+" + _u + "adapters": dict(low=(64, 64), high=(96, 96)), _u + "feature": 30.0}
 _distillbev_weights = dict(foreground=6e-3, background=4e-2, false_positive=6e-2, spatial=2.5e-3)
 _distillbev_paper = {f"model.methods.distillbev.{part}": weight for part, weight in _distillbev_weights.items()}
 
@@ -60,10 +60,18 @@ arms = dict(
     c2l_unidistill=dict(**_uni_c2l, method="UniDistill", options=_seeing),
     f2l_unidistill=dict(**_uni_f2l, method="UniDistill", options=_compact),
     l2l_rdd=dict(**_rdd, method="RDD", options=_short),
-    start_l2c=dict(**{**_uni_l2c, "goal": None}, method="start", options={**_short, **_start, **_silent}),
-    start_f2l=dict(
-        **{**_uni_f2l, "goal": None}, method="start", options={**_compact, **_start, **_silent, **_uni_f2l_paper}
+    adapters_l2c_unidistill=dict(
+        **_uni_l2c, method="UniDistill, adapters", options={**_short, **_adapters, _u + "response": 3.0}
     ),
+    adapters_f2l_unidistill=dict(
+        **_uni_f2l, method="UniDistill, adapters", options={**_compact, **_adapters, _u + "response": 0.3}
+    ),
+    strong_f2l_unidistill=dict(
+        **_uni_f2l, method="UniDistill, feature weight 30", options={**_compact, _u + "feature": 30.0}
+    ),
+    strong_l2l_rdd=dict(**_rdd, method="RDD, feature weight 200", options={**_short, **_strong}),
+    start_l2c=dict(**{**_uni_l2c, "goal": None}, method="start", options={**_short, **_start, **_silent}),
+    start_f2l=dict(**{**_uni_f2l, "goal": None}, method="start", options={**_compact, **_start, **_silent}),
     start_l2c_unidistill=dict(**_uni_l2c, method="start + UniDistill", options={**_short, **_start}),
     start_f2l_unidistill=dict(**_uni_f2l, method="start + UniDistill", options={**_compact, **_start}),
     paper_l2c_unidistill=dict(**_uni_l2c, method="UniDistill, paper's weights", options={**_short, **_uni_l2c_paper}),
@@ -71,6 +79,4 @@ arms = dict(
         **_distillbev, method="DistillBEV, paper's weights", options={**_short, **_distillbev_paper}
     ),
     paper_c2l_unidistill=dict(**_uni_c2l, method="UniDistill, paper's weights", options={**_seeing, **_uni_c2l_paper}),
-    paper_f2l_unidistill=dict(**_uni_f2l, method="UniDistill, paper's weights", options={**_compact, **_uni_f2l_paper}),
-    paper_l2l_rdd=dict(**_rdd, method="RDD, paper's weights", options={**_short, **_rdd_paper}),
 )
