@@ -21,13 +21,11 @@ _parts = {"bev_encoder": "bev_encoder", "head": "head"}
 _start = {"+model.init_from_teacher": _parts}
 _silent = {"+model.schedules": {"unidistill": [(0, 0.0)]}}
 # Small recipes have other weights than the papers where the validation scenes, with seed 0, said so: UniDistill's are
-# 10, 5, 10 from LiDAR to camera and 30, 5, 0.3 from camera to LiDAR, DistillBEV's a fifth. "adapters": a convolution
-# after each of the student's maps, as from camera to LiDAR, with more weight on the features and less on the response.
+# 10, 5, 10 from LiDAR to camera and 30, 5, 0.3 from camera to LiDAR, DistillBEV's a fifth.
 _u = "model.methods.unidistill."
 _uni_l2c_paper = {_u + "feature": 100.0, _u + "relation": 40.0}
 _uni_c2l_paper = {_u + "feature": 10.0, _u + "response": 1.0}
 _strong = {"+model.methods.rdd.feature": 200.0}  # a thousandfold
-_adapters = {"+" + _u + "adapters": dict(low=(64, 64), high=(96, 96)), _u + "feature": 30.0}
 _distillbev_weights = dict(foreground=6e-3, background=4e-2, false_positive=6e-2, spatial=2.5e-3)
 _distillbev_paper = {f"model.methods.distillbev.{part}": weight for part, weight in _distillbev_weights.items()}
 
@@ -60,12 +58,6 @@ arms = dict(
     c2l_unidistill=dict(**_uni_c2l, method="UniDistill", options=_seeing),
     f2l_unidistill=dict(**_uni_f2l, method="UniDistill", options=_compact),
     l2l_rdd=dict(**_rdd, method="RDD", options=_short),
-    adapters_l2c_unidistill=dict(
-        **_uni_l2c, method="UniDistill, adapters", options={**_short, **_adapters, _u + "response": 3.0}
-    ),
-    adapters_f2l_unidistill=dict(
-        **_uni_f2l, method="UniDistill, adapters", options={**_compact, **_adapters, _u + "response": 0.3}
-    ),
     strong_f2l_unidistill=dict(
         **_uni_f2l, method="UniDistill, feature weight 30", options={**_compact, _u + "feature": 30.0}
     ),
