@@ -26,8 +26,6 @@ _u = "model.methods.unidistill."
 _uni_l2c_paper = {_u + "feature": 100.0, _u + "relation": 40.0}
 _uni_c2l_paper = {_u + "feature": 10.0, _u + "response": 1.0}
 _strong = {"+model.methods.rdd.feature": 200.0}  # a thousandfold
-_distillbev_weights = dict(foreground=6e-3, background=4e-2, false_positive=6e-2, spatial=2.5e-3)
-_distillbev_paper = {f"model.methods.distillbev.{part}": weight for part, weight in _distillbev_weights.items()}
 
 teachers = dict(
     lidar=dict(config="configs/synthetic/lidar_teacher.py", options={"train_cfg.max_epochs": 12}),
@@ -50,6 +48,8 @@ _uni_c2l = dict(**_c2l, config="configs/unidistill/camera_to_lidar_synthetic.py"
 _uni_f2l = dict(**_f2l, config="configs/unidistill/fusion_to_lidar_synthetic.py")
 _distillbev = dict(**_l2c, config="configs/distillbev/lidar_to_camera_synthetic.py")
 _rdd = dict(**_l2l, config="configs/rdd/pillar_synthetic.py")
+_start_l2c = {**_uni_l2c, "goal": None}  # the goals are for the methods
+_start_f2l = {**_uni_f2l, "goal": None}
 
 arms = dict(
     l2c_unidistill=dict(**_uni_l2c, method="UniDistill", options=_short),
@@ -62,13 +62,10 @@ arms = dict(
         **_uni_f2l, method="UniDistill, feature weight 30", options={**_compact, _u + "feature": 30.0}
     ),
     strong_l2l_rdd=dict(**_rdd, method="RDD, feature weight 200", options={**_short, **_strong}),
-    start_l2c=dict(**{**_uni_l2c, "goal": None}, method="start", options={**_short, **_start, **_silent}),
-    start_f2l=dict(**{**_uni_f2l, "goal": None}, method="start", options={**_compact, **_start, **_silent}),
-    start_l2c_unidistill=dict(**_uni_l2c, method="start + UniDistill", options={**_short, **_start}),
-    start_f2l_unidistill=dict(**_uni_f2l, method="start + UniDistill", options={**_compact, **_start}),
+    start_l2c=dict(**_start_l2c, method="start", options={**_short, **_start, **_silent}),
+    start_f2l=dict(**_start_f2l, method="start", options={**_compact, **_start, **_silent}),
+    start_l2c_unidistill=dict(**_start_l2c, method="start + UniDistill", options={**_short, **_start}),
+    start_f2l_unidistill=dict(**_start_f2l, method="start + UniDistill", options={**_compact, **_start}),
     paper_l2c_unidistill=dict(**_uni_l2c, method="UniDistill, paper's weights", options={**_short, **_uni_l2c_paper}),
-    paper_l2c_distillbev=dict(
-        **_distillbev, method="DistillBEV, paper's weights", options={**_short, **_distillbev_paper}
-    ),
     paper_c2l_unidistill=dict(**_uni_c2l, method="UniDistill, paper's weights", options={**_seeing, **_uni_c2l_paper}),
 )
