@@ -26,7 +26,8 @@ RECIPES = sorted(
     for f in ("unidistill", "distillbev", "rdd")
     for p in (ROOT / "configs" / f).glob("*.py")
 )
-SMALL = [path for path in RECIPES if path.endswith("_synthetic.py")]
+DEMO = "configs/synthetic/unidistill_from_teacher.py"
+SMALL = [*(path for path in RECIPES if path.endswith("_synthetic.py")), DEMO]
 FULL = [path for path in RECIPES if path not in SMALL]
 # lambda 1 to 3 of Zhou et al. (CVPR 2023) by path.
 PAPER = {"lidar_to_camera": (100, 40, 10), "fusion_to_camera": (10, 5, 10)}
@@ -160,7 +161,7 @@ def batch_of(loader, world):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", [*SMALL, "configs/synthetic/unidistill_lidar_to_camera.py"])
+@pytest.mark.parametrize("path", SMALL)
 def test_small_recipes_take_a_step_and_the_student_predicts_alone(path, world, tmp_path):
     config = Config.fromfile(path)
     register_all()
