@@ -21,8 +21,9 @@ TEACHER, PLAIN, TAUGHT = "LiDAR teacher", "camera student", "camera student, tau
 RECIPES = {
     TEACHER: "configs/synthetic/lidar_teacher.py",
     PLAIN: "configs/synthetic/camera_student.py",
-    TAUGHT: "configs/synthetic/unidistill_from_teacher.py",
+    TAUGHT: "configs/synthetic/unidistill_lidar_to_camera.py",
 }
+START = ("+model.init_from_teacher.bev_encoder=bev_encoder", "+model.init_from_teacher.head=head")
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,17 +49,32 @@ def make_world(args: argparse.Namespace) -> Path:
 def train(name: str, world: Path, args: argparse.Namespace, teacher: Path | None = None) -> dict:
     """Train and score one recipe, or go on with it, unless that is done already; its row of the table."""
     from bevkd.engine.compare import Job, read_result
+    from bevkd.engine.compare.job import require_settings
     from bevkd.engine.compare.run import start_job
     from bevkd.engine.config import parse_options
 
     work_dir = args.out / Path(RECIPES[name]).stem
-    options = parse_options(args.cfg_options)
-    job = Job(name, str(work_dir), RECIPES[name], args.seed, options, str(world), teacher=teacher and str(teacher))
+    words = [*args.cfg_options, *(START if teacher else ())]
+    job = Job(
+        name,
+        str(work_dir),
+        RECIPES[name],
+        args.seed,
+        parse_options(words),
+        str(world),
+        teacher=teacher and str(teacher),
+    )
     if read_result(work_dir) is not None:
+        require_settings(job)
         print(f"\n{name}: finished before, see {work_dir} (remove it to train again)")
     else:
         shown = ["tools/train.py", job.config, "--work-dir", job.work_dir, "--data-root", str(world)]
-        print(f"\n{name}, as by: python {shlex.join([*shown, '--seed', str(args.seed)])}", flush=True)
+        shown += ["--seed", str(args.seed)]
+        if teacher:
+            words.append(f"model.teacher.checkpoint={read_result(teacher)['checkpoint']}")
+        print(
+            f"\n{name}, as by: python {shlex.join([*shown, *(['--cfg-options', *words] if words else [])])}", flush=True
+        )
         finish(start_job(job))
     result = read_result(work_dir)
     row = {"name": name, "work_dir": work_dir, "checkpoint": result["checkpoint"], "step_time": result["step_s"]}

@@ -26,7 +26,7 @@ RECIPES = sorted(
     for f in ("unidistill", "distillbev", "rdd")
     for p in (ROOT / "configs" / f).glob("*.py")
 )
-DEMO = "configs/synthetic/unidistill_from_teacher.py"
+DEMO = "configs/synthetic/unidistill_lidar_to_camera.py"
 SMALL = [*(path for path in RECIPES if path.endswith("_synthetic.py")), DEMO]
 FULL = [path for path in RECIPES if path not in SMALL]
 # lambda 1 to 3 of Zhou et al. (CVPR 2023) by path.
