@@ -55,30 +55,24 @@ def train(name: str, world: Path, args: argparse.Namespace, teacher: Path | None
 
     work_dir = args.out / Path(RECIPES[name]).stem
     words = [*args.cfg_options, *(START if teacher else ())]
-    job = Job(
-        name,
-        str(work_dir),
-        RECIPES[name],
-        args.seed,
-        parse_options(words),
-        str(world),
-        teacher=teacher and str(teacher),
-    )
+    options, root = parse_options(words), str(world)
+    job = Job(name, str(work_dir), RECIPES[name], args.seed, options, root, teacher=teacher and str(teacher))
     if read_result(work_dir) is not None:
         require_settings(job)
         print(f"\n{name}: finished before, see {work_dir} (remove it to train again)")
     else:
-        shown = ["tools/train.py", job.config, "--work-dir", job.work_dir, "--data-root", str(world)]
-        shown += ["--seed", str(args.seed)]
-        if teacher:
-            words.append(f"model.teacher.checkpoint={read_result(teacher)['checkpoint']}")
-        print(
-            f"\n{name}, as by: python {shlex.join([*shown, *(['--cfg-options', *words] if words else [])])}", flush=True
-        )
+        weights = [f"model.teacher.checkpoint={read_result(teacher)['checkpoint']}"] if teacher else []
+        print(f"\n{name}, as by: {by_hand(job, [*words, *weights])}", flush=True)
         finish(start_job(job))
     result = read_result(work_dir)
     row = {"name": name, "work_dir": work_dir, "checkpoint": result["checkpoint"], "step_time": result["step_s"]}
     return {**row, **result["seen"]}
+
+
+def by_hand(job, options: list[str]) -> str:
+    """The command that trains the same."""
+    words = ["python", "tools/train.py", job.config, "--work-dir", job.work_dir, "--data-root", job.data_root]
+    return shlex.join([*words, "--seed", str(job.seed), *(["--cfg-options", *options] if options else [])])
 
 
 def finish(process: subprocess.Popen) -> None:
