@@ -11,6 +11,8 @@ EPILOG = """examples:
   python tools/create_data.py synthetic data/synthetic_waymo --format waymo --frames 20
   python tools/create_data.py nuscenes data/synthetic
   python tools/create_data.py nuscenes data/nuscenes --version v1.0-trainval --out-dir data/infos
+  python tools/create_data.py nuscenes data/nuscenes --splits my_train my_val
+  python tools/create_data.py nuscenes data/nuscenes --sensors lidar --max-sweeps 0
   python tools/create_data.py waymo data/waymo
 """
 
@@ -60,18 +62,43 @@ def parse_args() -> argparse.Namespace:
     world.add_argument("--workers", type=int, default=2, help="threads; never changes the result")
     world.add_argument("--version", default="v1.0-mini", help="nuscenes: name of the tables' folder")
     world.add_argument("--overwrite", action="store_true", help="replace an existing synthetic set (nothing else ever)")
+    add_nuscenes(commands)
+    add_waymo(commands)
+    return parser.parse_args()
+
+
+def add_nuscenes(commands: argparse._SubParsersAction) -> None:
+    """The flags of ``nuscenes``."""
     infos = commands.add_parser(
         "nuscenes",
         help="write mmdet3d info files of a nuScenes folder",
-        description="Write nuscenes_infos_train.pkl and nuscenes_infos_val.pkl in mmdet3d's v1.1 schema.",
+        description="Write nuscenes_infos_train.pkl and nuscenes_infos_val.pkl in mmdet3d's v1.1 schema. A part of the "
+        "download is enough: a sensor, sweeps or scenes of which no file is there are left out, and named at the end. "
+        "Anything else that is missing is refused.",
         epilog="example: python tools/create_data.py nuscenes data/nuscenes --version v1.0-trainval",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    infos.add_argument("root", type=Path, help="nuScenes folder that holds the tables' folder, samples and maps")
-    infos.add_argument("--version", default="v1.0-mini", help="tables' folder under root")
-    infos.add_argument("--out-dir", type=Path, default=None, help="where to write (default: root)")
-    add_waymo(commands)
-    return parser.parse_args()
+    infos.add_argument("root", type=Path, help="nuScenes folder that holds the tables' folder and samples")
+    infos.add_argument("--version", default="v1.0-mini", help="tables' folder under root (default: %(default)s)")
+    infos.add_argument("--out-dir", type=Path, help="where to write (default: root)")
+    infos.add_argument(
+        "--splits",
+        nargs="+",
+        metavar="NAME",
+        help="official splits, or those of VERSION/splits.json, each as nuscenes_infos_NAME.pkl (default: train and "
+        "val, or test, by version)",
+    )
+    infos.add_argument("--sensors", nargs="+", choices=("lidar", "camera"), help="default: those that are there")
+    infos.add_argument(
+        "--max-sweeps",
+        type=int,
+        metavar="N",
+        help="list N earlier sweeps per key frame (default: 10, or none where no sweep is there)",
+    )
+    infos.add_argument(
+        "--skip-missing-scenes",
+        action="store_true",
+        help="leave out scenes with missing or truncated files instead of refusing them",
+    )
 
 
 def add_waymo(commands: argparse._SubParsersAction) -> None:
@@ -120,6 +147,7 @@ def make_world(args: argparse.Namespace) -> Path:
 def main() -> None:
     """Run the subcommand."""
     args = parse_args()
+    notes: list[str] = []
     if args.command == "synthetic":
         print(f"wrote {make_world(args)}")
         return
@@ -130,9 +158,14 @@ def main() -> None:
     else:
         from bevkd.datasets.infos import create_infos
 
-        written = create_infos(args.root, args.version, args.out_dir)
+        written = create_infos(
+            args.root, args.version, args.out_dir, args.max_sweeps, splits=args.splits, sensors=args.sensors,
+            skip_damaged=args.skip_missing_scenes, log=notes.append,
+        )  # fmt: skip
     for path in written.values():
         print(f"wrote {path}")
+    for note in notes:
+        print(note)
 
 
 if __name__ == "__main__":

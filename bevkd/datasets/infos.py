@@ -1,8 +1,9 @@
 """Info files in mmdet3d's schema 1.1 from a nuScenes folder."""
 
+import itertools
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,24 +12,27 @@ import numpy as np
 from bevkd.errors import DataError
 
 from .constants import CAMERAS, CLASSES
+from .download import POINT_BYTES, Download, survey, sweeps_before
 from .nuscenes_tables import explained, open_nuscenes
+from .splits import info_name, official_splits, split_scenes
 from .validate import validate_infos
 
 if TYPE_CHECKING:
     from nuscenes import NuScenes
 
-_SPLITS = {
-    "v1.0-mini": {"train": "mini_train", "val": "mini_val"},
-    "v1.0-trainval": {"train": "train", "val": "val"},
-    "v1.0-test": {"test": "test"},
-}
-_POINT_BYTES = 20
-
 
 def create_infos(
-    root: str | Path, version: str = "v1.0-mini", out_dir: str | Path | None = None, max_sweeps: int = 10
+    root: str | Path,
+    version: str = "v1.0-mini",
+    out_dir: str | Path | None = None,
+    max_sweeps: int | None = None,
+    *,
+    splits: Sequence[str] | None = None,
+    sensors: Sequence[str] | None = None,
+    skip_damaged: bool = False,
+    log: Callable[[str], None] = print,
 ) -> dict[str, Path]:
-    """Write ``nuscenes_infos_<split>.pkl`` for every split of ``version``.
+    """Write ``nuscenes_infos_<name>.pkl`` for the official splits of ``version``, or for those that are named.
 
     The schema is what mmdet3d's converter followed by its v1.1 update writes (without the per-camera 2D instances), so
     plain mmdet3d datasets read the files too. On top: ``height`` and ``width`` of every image and ``num_points`` of
@@ -39,53 +43,88 @@ def create_infos(
     key frame's LiDAR frame; velocities m/s in that frame, NaN where the devkit knows none; ``lidar2cam`` includes the
     ego motion between the two sensors' time stamps; times in seconds.
 
+    A part of the download is enough: what is not there as a whole (a sensor, the sweeps between key frames, a scene)
+    is left out, see :func:`bevkd.datasets.download.survey`. ``metainfo`` says so: ``split``, ``sensors`` and
+    ``left_out``. Without images ``images`` is empty; without LiDAR files ``lidar_points`` has no ``num_points``.
+
     Only builtin types are in the files, the same input gives the same bytes, and a file appears whole or not at all.
 
     Args:
         root: A nuScenes data root, real or synthetic, with the tables in ``root/version``.
         out_dir: Where to write; ``root`` when None.
-        max_sweeps: How many earlier sweeps to list per sample.
+        max_sweeps: How many earlier sweeps to list per sample; None takes up to 10 of those that are there.
+        splits: Official splits of the version or names of ``splits.json``; none of them may be empty then. A split's
+            file has its name, except that mini_train and mini_val are written as train and val.
+        sensors: ``lidar``, ``camera`` or both; None takes those that are there.
+        skip_damaged: Leave out scenes with missing or truncated files.
+        log: Is given one line for each kind of thing that was left out, and for splits that share scenes.
 
     Returns:
-        The paths by split: train and val, or test.
+        The paths by name: train and val, or test, or those of ``splits``.
 
     Raises:
-        DataError: unusable tables (:func:`open_nuscenes`), an unknown category, a missing or odd-sized sweep, a
-            missing image, a box or calibration that :func:`validate_infos` refuses, or a split without scenes.
+        DataError: unusable tables (:func:`open_nuscenes`) or split (:func:`bevkd.datasets.splits.split_scenes`), an
+            unknown category, a missing or odd-sized file, or a box or calibration that :func:`validate_infos` refuses.
     """
-    from nuscenes.utils.splits import create_splits_scenes
+    root = Path(root)
+    names = tuple(splits or official_splits(version))
+    nusc = open_nuscenes(root, version)
+    known = {scene["name"] for scene in nusc.scene}
+    members = {split: split_scenes(root / version, split, known) for split in names}
+    with explained(root, version):
+        scenes = list(dict.fromkeys(scene for of_split in members.values() for scene in of_split))
+        download = survey(nusc, root, scenes, sensors, max_sweeps, skip_damaged)
+        contents = _contents(nusc, download, members)
+    full = {split: infos for split, infos in contents.items() if infos["data_list"]}
+    empty = [split for split in contents if split not in full]
+    if empty and (splits or not full):
+        raise DataError(f"{root}: split {empty[0]} has no scene left of {len(members[empty[0]])}, expected one or more")
+    written = _write(full, Path(out_dir) if out_dir is not None else root)
+    for line in (*download.lines(), *_warnings(members, empty)):
+        log(line)
+    return written
+
+
+def _write(contents: dict[str, dict], folder: Path) -> dict[str, Path]:
+    """Check the infos of every split, then write them; the paths by name."""
+    paths = {split: folder / f"nuscenes_infos_{info_name(split)}.pkl" for split in contents}
+    for split, infos in contents.items():
+        validate_infos(infos, paths[split], CAMERAS if "camera" in infos["metainfo"]["sensors"] else ())
+    folder.mkdir(parents=True, exist_ok=True)
+    return {info_name(split): write_pickle(infos, paths[split]) for split, infos in contents.items()}
+
+
+def _warnings(members: dict[str, list[str]], empty: list[str]) -> Iterator[str]:
+    """What a user should know of the splits: those without infos, and those that share scenes."""
+    for split in empty:
+        yield f"not written: infos of split {split}, of which no scene is left"
+    for one, other in itertools.combinations(members, 2):
+        if shared := [scene for scene in members[one] if scene in members[other]]:
+            yield (
+                f"splits {one} and {other} share {len(shared)} scenes, the first is {shared[0]}: a detector trained on "
+                "one has seen them when it is scored on the other"
+            )
+
+
+def _contents(nusc: "NuScenes", download: Download, members: dict[str, list[str]]) -> dict[str, dict]:
+    """The content of each split's info file, by split."""
     from rich.progress import track
 
-    if version not in _SPLITS:
-        raise DataError(f"version {version}: expected one of {', '.join(_SPLITS)}")
-    root = Path(root)
-    nusc = open_nuscenes(root, version)
-    scene_names = {scene["token"]: scene["name"] for scene in nusc.scene}
-    official = create_splits_scenes()
-    members = {split: set(official[name]) for split, name in _SPLITS[version].items()}
+    names = {scene["token"]: scene["name"] for scene in nusc.scene}
+    gone = {*download.absent, *download.damaged}
+    kept = {split: set(scenes) - gone for split, scenes in members.items()}
     lists: dict[str, list[dict]] = {split: [] for split in members}
     ignored: set[str] = set()
-    with explained(root, version):
-        make = _info_maker(nusc, root, max_sweeps, ignored)
-        for sample in track(nusc.sample, description=f"infos {version}"):
-            for split, names in members.items():
-                if scene_names[sample["scene_token"]] in names:
-                    lists[split].append({"sample_idx": len(lists[split]), **make(sample)})
-    metainfo = {
-        "categories": {**{name: i for i, name in enumerate(CLASSES)}, **dict.fromkeys(sorted(ignored), -1)},
-        "dataset": "nuscenes",
-        "version": version,
-        "info_version": "1.1",
-    }
-    folder = Path(out_dir) if out_dir is not None else root
-    for split, data_list in lists.items():
-        if not data_list:
-            name = _SPLITS[version][split]
-            raise DataError(f"{root / version}: no scene of split {name}; expected e.g. {min(members[split])}")
-        validate_infos({"metainfo": metainfo, "data_list": data_list}, folder / f"nuscenes_infos_{split}.pkl")
-    folder.mkdir(parents=True, exist_ok=True)
+    for sample in track(nusc.sample, description=f"infos {nusc.version}"):
+        scene = names[sample["scene_token"]]
+        owners = [split for split, scenes in kept.items() if scene in scenes]
+        info = _info(nusc, download, sample, ignored) if owners else {}
+        for split in owners:
+            lists[split].append({"sample_idx": len(lists[split]), **info})
+    categories = {**{name: i for i, name in enumerate(CLASSES)}, **dict.fromkeys(sorted(ignored), -1)}
+    header = {"categories": categories, "dataset": "nuscenes", "version": nusc.version, "info_version": "1.1"}
     return {
-        split: write_pickle({"metainfo": metainfo, "data_list": data_list}, folder / f"nuscenes_infos_{split}.pkl")
+        split: {"metainfo": {**header, "split": split, **download.metainfo(members[split])}, "data_list": data_list}
         for split, data_list in lists.items()
     }
 
@@ -104,56 +143,39 @@ def write_pickle(content: dict, path: Path) -> Path:
     return path
 
 
-def _info_maker(nusc: "NuScenes", root: Path, max_sweeps: int, ignored: set[str]) -> Callable[[dict], dict]:
-    """A function from a sample record to its info; it remembers the sizes of files that several samples share."""
-    num_points: dict[str, int] = {}
-
-    def count(filename: str) -> int:
-        if filename not in num_points:
-            num_points[filename] = _count_points(root / filename)
-        return num_points[filename]
-
-    def make(sample: dict) -> dict:
-        missing = [name for name in ("LIDAR_TOP", *CAMERAS) if name not in sample["data"]]
-        if missing:
-            raise DataError(f"sample {sample['token']}: no key frame of {missing[0]} in table sample_data")
-        lidar = nusc.get("sample_data", sample["data"]["LIDAR_TOP"])
-        lidar2ego, ego2global = _poses(nusc, lidar)
-        lidar2global = ego2global @ lidar2ego
-        global2lidar = _inverse(lidar2global)
-        info = {
-            "token": sample["token"],
-            "prev": sample["prev"],
-            "timestamp": sample["timestamp"] / 1e6,
-            "ego2global": ego2global.tolist(),
-            "images": {name: _image(nusc, root, sample["data"][name], lidar2global) for name in CAMERAS},
-            "lidar_points": {
-                "num_pts_feats": 5,
-                "lidar_path": Path(lidar["filename"]).name,
-                "lidar2ego": lidar2ego.tolist(),
-                "num_points": count(lidar["filename"]),
-            },
-            "lidar_sweeps": [],
-        }
-        record = lidar
-        while record["prev"] and len(info["lidar_sweeps"]) < max_sweeps:
-            record = nusc.get("sample_data", record["prev"])
-            info["lidar_sweeps"].append(_sweep(nusc, record, lidar2global, count(record["filename"])))
-        if nusc.version != "v1.0-test":
-            info["instances"] = _instances(nusc, sample, global2lidar, ignored)
-        return info
-
-    return make
-
-
-def _count_points(path: Path) -> int:
-    try:
-        size = path.stat().st_size
-    except OSError:
-        raise DataError(f"{path}: missing, but table sample_data names it; expected a LiDAR sweep") from None
-    if size == 0 or size % _POINT_BYTES:
-        raise DataError(f"{path}: {size} bytes, expected a positive multiple of {_POINT_BYTES} (5 float32 per point)")
-    return size // _POINT_BYTES
+def _info(nusc: "NuScenes", download: Download, sample: dict, ignored: set[str]) -> dict[str, Any]:
+    """The info of a sample record, without its number; categories that are no class are added to ``ignored``."""
+    if "LIDAR_TOP" not in sample["data"]:
+        raise DataError(f"sample {sample['token']}: no key frame of LIDAR_TOP in table sample_data")
+    lidar = nusc.get("sample_data", sample["data"]["LIDAR_TOP"])
+    lidar2ego, ego2global = _poses(nusc, lidar)
+    lidar2global = ego2global @ lidar2ego
+    info = {
+        "token": sample["token"],
+        "prev": sample["prev"],
+        "timestamp": sample["timestamp"] / 1e6,
+        "ego2global": ego2global.tolist(),
+        "images": {},
+        "lidar_points": {
+            "num_pts_feats": 5,
+            "lidar_path": Path(lidar["filename"]).name,
+            "lidar2ego": lidar2ego.tolist(),
+        },
+        "lidar_sweeps": [],
+    }
+    if "camera" in download.sensors:
+        info["images"] = {name: _image(nusc, sample["data"][name], lidar2global) for name in CAMERAS}
+    if "lidar" in download.sensors:
+        info["lidar_points"]["num_points"] = download.sizes[lidar["filename"]] // POINT_BYTES
+        records = sweeps_before(nusc, lidar, download.max_sweeps)
+        info["lidar_sweeps"] = [
+            _sweep(nusc, record, lidar2global, download.sizes[record["filename"]] // POINT_BYTES)
+            for record in records
+            if download.holds(record["filename"])
+        ]
+    if nusc.version != "v1.0-test":
+        info["instances"] = _instances(nusc, sample, _inverse(lidar2global), ignored)
+    return info
 
 
 def _poses(nusc: "NuScenes", sample_data: dict) -> tuple[np.ndarray, np.ndarray]:
@@ -194,10 +216,8 @@ def _inverse(pose: np.ndarray) -> np.ndarray:
     return result
 
 
-def _image(nusc: "NuScenes", root: Path, token: str, lidar2global: np.ndarray) -> dict[str, Any]:
+def _image(nusc: "NuScenes", token: str, lidar2global: np.ndarray) -> dict[str, Any]:
     record = nusc.get("sample_data", token)
-    if not (root / record["filename"]).is_file():
-        raise DataError(f"{root / record['filename']}: missing, but table sample_data names it; expected an image")
     cam2ego, ego2global = _poses(nusc, record)
     intrinsic = nusc.get("calibrated_sensor", record["calibrated_sensor_token"])["camera_intrinsic"]
     return {

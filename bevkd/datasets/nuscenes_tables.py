@@ -40,18 +40,28 @@ _REFERENCES: dict[str, dict[str, str]] = {
 
 
 def open_nuscenes(root: str | Path, version: str) -> "NuScenes":
-    """The devkit's ``NuScenes`` for ``root``/``version``, quietly.
+    """The devkit's ``NuScenes`` for ``root``/``version``, quietly; map masks, which nothing here draws, may be missing.
 
     Raises:
         DataError: no such folder or version, a missing, truncated or malformed table, a record without a field that
-            others need, a token that points nowhere, or a missing map mask.
+            others need, or a token that points nowhere.
     """
     from nuscenes import NuScenes
+
+    class WithoutMaps(NuScenes):
+        """The devkit asserts that each map's mask is there; a missing one is given the path of a file that is."""
+
+        def __load_table__(self, table_name: str) -> list[dict[str, Any]]:
+            records = super().__load_table__(table_name)
+            for record in records if table_name == "map" else ():
+                if not Path(self.dataroot, record["filename"]).exists():
+                    record["filename"] = str(Path(self.table_root, "map.json").resolve())
+            return records
 
     _check_folder(Path(root), version)
     with explained(root, version), contextlib.redirect_stdout(io.StringIO()):
         try:
-            nusc = NuScenes(version=version, dataroot=str(root), verbose=False)
+            nusc = WithoutMaps(version=version, dataroot=str(root), verbose=False)
         except (ValueError, TypeError) as error:  # JSONDecodeError and the like, which do not say which file
             for name in TABLES:
                 _read_table(Path(root) / version / f"{name}.json")
