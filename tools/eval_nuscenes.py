@@ -19,7 +19,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--result", type=Path, required=True, help="results_nusc.json, boxes in the global frame")
     parser.add_argument("--data-root", type=Path, required=True, help="nuScenes folder, real or synthetic")
     parser.add_argument("--version", default="v1.0-mini", help="v1.0-mini or v1.0-trainval (default: %(default)s)")
-    parser.add_argument("--eval-set", help="split to score (default: mini_val or val, by version)")
+    parser.add_argument("--eval-set", help="official split, or one of VERSION/splits.json (default: mini_val or val)")
     parser.add_argument("--output-dir", type=Path, help="keep the devkit's files and scores.json here")
     return parser.parse_args()
 

@@ -58,13 +58,13 @@ def open_nuscenes(root: str | Path, version: str) -> "NuScenes":
                     record["filename"] = str(Path(self.table_root, "map.json").resolve())
             return records
 
-    _check_folder(Path(root), version)
+    check_folder(Path(root), version)
     with explained(root, version), contextlib.redirect_stdout(io.StringIO()):
         try:
             nusc = WithoutMaps(version=version, dataroot=str(root), verbose=False)
         except (ValueError, TypeError) as error:  # JSONDecodeError and the like, which do not say which file
             for name in TABLES:
-                _read_table(Path(root) / version / f"{name}.json")
+                read_table(Path(root) / version / f"{name}.json")
             raise DataError(f"{root}: tables of {version} cannot be read ({error})") from error
     for name in TABLES:
         tokens = {record["token"] for record in getattr(nusc, name)}
@@ -80,7 +80,7 @@ def explained(root: str | Path, version: str) -> Iterator[None]:
         yield
     except (KeyError, AssertionError) as error:
         folder = Path(root) / version
-        problem = find_broken_reference({name: _read_table(folder / f"{name}.json") for name in TABLES})
+        problem = find_broken_reference({name: read_table(folder / f"{name}.json") for name in TABLES})
         raise DataError(f"{folder}/{problem}" if problem else f"{folder}: {type(error).__name__} {error}") from error
 
 
@@ -102,7 +102,12 @@ def find_broken_reference(tables: dict[str, list[dict[str, Any]]]) -> str | None
     return None
 
 
-def _check_folder(root: Path, version: str) -> None:
+def check_folder(root: Path, version: str) -> Path:
+    """The folder of the tables.
+
+    Raises:
+        DataError: no such folder or version, or a missing table.
+    """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected a nuScenes data root")
     folder = root / version
@@ -113,9 +118,11 @@ def _check_folder(root: Path, version: str) -> None:
     missing = [name for name in TABLES if not (folder / f"{name}.json").is_file()]
     if missing:
         raise DataError(f"{folder}: table {missing[0]}.json is missing; expected the thirteen nuScenes tables")
+    return folder
 
 
-def _read_table(path: Path) -> list[dict[str, Any]]:
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """The records of one table, or a DataError: truncated, not JSON or no list."""
     try:
         with open(path, encoding="utf-8") as file:
             records = json.load(file)

@@ -32,6 +32,11 @@ def official_splits(version: str) -> tuple[str, ...]:
     return tuple(_OFFICIAL[version].values())
 
 
+def is_official(split: str) -> bool:
+    """Whether the devkit has the scenes of ``split`` itself."""
+    return split in _VERSIONS
+
+
 def info_name(split: str) -> str:
     """What the info file of ``split`` is called: ``nuscenes_infos_<name>.pkl``; mini_val and val share "val".
 

@@ -9,7 +9,7 @@ from bevkd.engine.runner import BEVRunner
 
 _ROOMS = (
     "mmdet3d.models", "bevkd.datasets.nuscenes", "bevkd.datasets.waymo.dataset", "bevkd.detectors", "bevkd.distill",
-    "bevkd.evaluation",
+    "bevkd.evaluation", "bevkd.evaluation.nuscenes_stock",
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from mmengine.config import Config
 
 from bevkd.engine.checkpoint_hook import AtomicCheckpointHook
 from bevkd.engine.errors import config_errors
+from bevkd.engine.evaluators import replace_stock_metrics
 from bevkd.engine.hooks import NeutralValidationHook, NonFiniteLossHook, SummaryHook, TerminationHook
 from bevkd.engine.progress import ProgressHook
 from bevkd.engine.runner import BEVRunner
@@ -47,6 +48,7 @@ def build_runner(cfg: Config) -> BEVRunner:
     cfg.setdefault("experiment_name", f"{name}_{os.getpid()}_{next(_number)}")
     _prepare_hooks(cfg)
     _prepare_visualizer(cfg)
+    replace_stock_metrics(cfg)
     if cfg.get("launcher") == "pytorch" and not torch.cuda.is_available() and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo")  # mmengine would call CUDA whatever the backend
     _warn_of_a_shared_store()

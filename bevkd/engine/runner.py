@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, get_world_size, is_main_process
+from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import RUNNERS
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from bevkd.engine import checkpoint as files
 from bevkd.engine.errors import config_errors
+from bevkd.engine.evaluators import tell_inputs
 from bevkd.engine.hooks import TerminationHook
 from bevkd.engine.lock import WorkDirLock
 from bevkd.engine.loops import ResumableEpochLoop, ResumableIterLoop
@@ -104,6 +106,12 @@ class BEVRunner(Runner):
             loop["type"] = ResumableEpochLoop if by_epoch else ResumableIterLoop
             self._train_dataloader = seeded_loader(self._train_dataloader)
         return super().build_train_loop(loop)
+
+    def build_evaluator(self, evaluator: dict | list | Evaluator) -> Evaluator:
+        """As in mmengine; metrics that write result files learn what the model uses."""
+        evaluator = super().build_evaluator(evaluator)
+        tell_inputs(evaluator.metrics, self.model)
+        return evaluator
 
     def dump_config(self) -> None:
         """As in mmengine, except over the very file that the config was read from."""

@@ -5,24 +5,25 @@ import io
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmdet3d.registry import METRICS
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
 from bevkd.datasets import safe_pickle
 from bevkd.datasets.constants import CLASSES
 from bevkd.datasets.nuscenes_tables import explained, open_nuscenes
-from bevkd.errors import ConfigError, DataError
+from bevkd.datasets.splits import is_official, official_splits
+from bevkd.errors import ConfigError
 
 from .files import write_json
+from .inputs import DeclaredInputs
+from .nuscenes_split import ScoredSplit, scored_samples
 from .submission import check_results, format_results, read_results
 
 CONFIG = "detection_cvpr_2019"
-EVAL_SETS = {"v1.0-mini": "mini_val", "v1.0-trainval": "val"}
 TP_ERRORS = {
     "trans_err": "mATE",
     "scale_err": "mASE",
@@ -39,6 +40,7 @@ def evaluate(
     version: str = "v1.0-mini",
     output_dir: str | Path | None = None,
     eval_set: str | None = None,
+    left_out: Collection[str] = (),
 ) -> dict[str, Any]:
     """Score a nuScenes result file with the devkit (configuration detection_cvpr_2019).
 
@@ -46,7 +48,9 @@ def evaluate(
         result_path: ``results_nusc.json``, boxes in the global frame.
         data_root: nuScenes folder with the tables of ``version``.
         output_dir: Where the devkit leaves ``metrics_summary.json`` and ``metrics_details.json``; nowhere when None.
-        eval_set: A split of the version; None takes mini_val for v1.0-mini and val for v1.0-trainval.
+        eval_set: An official split of the version or one of its ``splits.json``; None takes mini_val for v1.0-mini and
+            val for v1.0-trainval.
+        left_out: Scenes of the split that are not scored, because their files were not downloaded.
 
     Returns:
         ``mAP``, ``NDS``, ``mATE`` (m), ``mASE`` (1 - IoU), ``mAOE`` (rad), ``mAVE`` (m/s), ``mAAE`` (1 - accuracy),
@@ -54,42 +58,52 @@ def evaluate(
         ... ``AAE``, NaN where the benchmark defines none.
 
     Raises:
-        DataError: unusable tables, or a result file with a missing sample, too many boxes, NaN ... (one sentence).
+        DataError: unusable tables, a split that is unknown or without annotations, or a result file with a missing
+            sample, too many boxes, NaN ... (one sentence).
     """
+    return _scores(summarise(result_path, data_root, version, output_dir, eval_set, left_out))
+
+
+def summarise(
+    result_path: str | Path,
+    data_root: str | Path,
+    version: str,
+    output_dir: str | Path | None = None,
+    eval_set: str | None = None,
+    left_out: Collection[str] = (),
+) -> dict[str, Any]:
+    """The devkit's own summary, as in ``metrics_summary.json``; see :func:`evaluate`."""
     from nuscenes.eval.common.config import config_factory
     from nuscenes.eval.detection.evaluate import DetectionEval
-    from nuscenes.utils.splits import create_splits_scenes
 
-    if version not in EVAL_SETS:
-        raise DataError(f"version {version}: no annotations to score against; expected one of {', '.join(EVAL_SETS)}")
-    eval_set = eval_set or EVAL_SETS[version]
+    eval_set = eval_set or official_splits(version)[-1]
     content = read_results(result_path)
     nusc = open_nuscenes(data_root, version)
-    scenes = set(create_splits_scenes()[eval_set])
-    names = {scene["token"]: scene["name"] for scene in nusc.scene}
-    tokens = [sample["token"] for sample in nusc.sample if names[sample["scene_token"]] in scenes]
-    if not tokens:
-        raise DataError(f"{Path(data_root) / version}: no scene of split {eval_set}")
-    check_results(content, tokens, result_path)
     with tempfile.TemporaryDirectory() as scratch, explained(data_root, version):
+        scenes, tokens = scored_samples(nusc, eval_set, left_out)
+        own = not is_official(eval_set)
+        others = {sample["token"] for sample in nusc.sample} if own else ()  # the devkit takes its part of the file
+        check_results(content, tokens, result_path, eval_set, others)
         folder = str(output_dir or scratch)
-        if not any(content["results"].values()):
-            result_path = _with_a_box_out_of_range(content, Path(scratch) / "results_nusc.json")
+        if not any(content["results"][token] for token in tokens):
+            result_path = _with_a_box_out_of_range(content, tokens[0], Path(scratch) / "results_nusc.json")
+        if left_out:  # the devkit reads splits of one's own in the data root, and nothing else there
+            eval_set, nusc.dataroot = f"{eval_set}, in part", scratch
+            write_json({eval_set: scenes}, Path(scratch, version, "splits.json"))
         # The devkit prints and draws progress bars whatever its verbose flag says.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             judge = DetectionEval(nusc, config_factory(CONFIG), str(result_path), eval_set, folder, verbose=False)
             summary = judge.main(render_curves=False)
         with contextlib.suppress(OSError):
             os.rmdir(os.path.join(folder, "plots"))  # made by the devkit, empty without curves
-    return _scores(summary)
+    return summary
 
 
-def _with_a_box_out_of_range(content: dict[str, Any], path: Path) -> Path:
-    """A copy of results without any box, plus one that the devkit drops for its distance.
+def _with_a_box_out_of_range(content: dict[str, Any], token: str, path: Path) -> Path:
+    """A copy of results without any box, plus one for sample ``token`` that the devkit drops for its distance.
 
     The devkit cannot load a file in which nothing was found, which is a result like any other: 0.
     """
-    token = next(iter(content["results"]))
     box = {
         "sample_token": token,
         "translation": [1e7, 1e7, 0.0],
@@ -146,7 +160,7 @@ def without_nan(scores: dict[str, Any]) -> dict[str, Any]:
 
 
 @METRICS.register_module()
-class NuScenesBEVMetric(BaseMetric):
+class NuScenesBEVMetric(ScoredSplit, DeclaredInputs):
     """Collects ``pred_instances_3d`` by sample token, writes ``results_nusc.json`` and scores it with the devkit.
 
     Args:
@@ -154,8 +168,10 @@ class NuScenesBEVMetric(BaseMetric):
         ann_file: Info file of the evaluated split (relative paths are looked up in ``data_root`` first).
         output_dir: Where ``results_nusc.json``, ``metrics_summary.json`` and ``scores.json`` go; None takes the
             running experiment's work dir.
-        modality: ``use_lidar`` and ``use_camera``, for the submission's meta field.
+        modality: What the submission's meta field says where the model does not: ``use_external``, ``use_map``, and
+            ``use_lidar``, ``use_camera`` and ``use_radar``, which follow the model when they are left out.
         format_only: Write the result file and score nothing (test split).
+        eval_set: An official split or one of ``splits.json``; None takes the info file's.
 
     The metrics are ``mAP``, ``NDS``, ``mATE``, ``mASE``, ``mAOE``, ``mAVE``, ``mAAE`` and ``AP/<class>``.
     """
@@ -167,6 +183,7 @@ class NuScenesBEVMetric(BaseMetric):
         output_dir: str | None = None,
         modality: dict[str, bool] | None = None,
         format_only: bool = False,
+        eval_set: str | None = None,
         collect_device: str = "cpu",
         prefix: str | None = None,
     ) -> None:
@@ -174,11 +191,13 @@ class NuScenesBEVMetric(BaseMetric):
         self.data_root = Path(data_root)
         self.ann_file = self.data_root / ann_file if (self.data_root / ann_file).exists() else Path(ann_file)
         self.output_dir = output_dir
-        self.modality = dict(modality or {})
+        self.init_inputs(modality)
         self.format_only = format_only
+        self.eval_set = eval_set
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep one batch's predictions, on the CPU and without gradients."""
+        self.note_batch(data_batch)
         for sample in data_samples:
             predicted = sample["pred_instances_3d"]
             self.results.append(
@@ -198,11 +217,11 @@ class NuScenesBEVMetric(BaseMetric):
         predictions = {result["token"] or samples[int(result["sample_idx"])]["token"]: result for result in results}
         folder = self._folder()
         classes = tuple(self.dataset_meta["classes"]) if self.dataset_meta else CLASSES
-        submission = format_results(predictions, samples, classes, self.modality)
+        submission = format_results(predictions, samples, classes, self.inputs())
         path = write_json(submission, folder / "results_nusc.json")
         if self.format_only:
             return {}
-        scores = evaluate(path, self.data_root, infos["metainfo"]["version"], folder)
+        scores = evaluate(path, self.data_root, output_dir=folder, **self.split_of(infos["metainfo"]))
         write_json(without_nan(scores), folder / "scores.json")
         MMLogger.get_current_instance().info("nuScenes scores, from %s\n%s", path, score_table(scores))
         classwise = {f"AP/{label}": row["AP"] for label, row in scores["per_class"].items()}

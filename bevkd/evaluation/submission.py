@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ import numpy as np
 from bevkd.datasets.constants import CLASSES
 from bevkd.errors import DataError, nearest
 
+INPUTS = ("use_camera", "use_lidar", "use_radar", "use_map", "use_external")  # what ``meta`` says of the detector
 MAX_BOXES = 500  # per sample, nuScenes detection rule
-_META = {"use_camera": False, "use_lidar": False, "use_radar": False, "use_map": False, "use_external": False}
 _MOVING = 0.2  # m/s, mmdet3d's threshold between moving and standing
 _ATTRIBUTES = {  # class: (moving, standing), mmdet3d's choice where a detector predicts no attribute
     "car": ("vehicle.moving", "vehicle.parked"),
@@ -73,7 +73,7 @@ def format_results(
     unknown = [token for token in predictions if token not in results]
     if unknown:
         raise DataError(f"prediction for sample {unknown[0]}, which is not in the info file")
-    return {"meta": {**_META, **(meta or {})}, "results": results}
+    return {"meta": {**dict.fromkeys(INPUTS, False), **(meta or {})}, "results": results}
 
 
 def _as_array(value: Any) -> np.ndarray:
@@ -161,12 +161,20 @@ def read_results(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def check_results(content: Mapping[str, Any], tokens: Iterable[str], path: str | Path) -> None:
+def check_results(
+    content: Mapping[str, Any],
+    tokens: Iterable[str],
+    path: str | Path,
+    split: str = "to evaluate",
+    others: Collection[str] = (),
+) -> None:
     """Refuse a result file that the devkit would refuse with an assertion, or would score wrongly.
 
     Args:
         content: From :func:`read_results`.
         tokens: The sample tokens of the split that is evaluated.
+        split: Its name, for the error.
+        others: Tokens that the file may have beside them.
 
     Raises:
         DataError: naming the sample and the field: a sample of the split without an entry (an empty list is one), a
@@ -175,11 +183,12 @@ def check_results(content: Mapping[str, Any], tokens: Iterable[str], path: str |
     """
     results, tokens = content["results"], list(tokens)
     missing = [token for token in tokens if token not in results]
-    if missing:
-        raise DataError(f"{path}: {len(missing)} of {len(tokens)} samples have no entry, the first is {missing[0]}")
-    extra = sorted(set(results) - set(tokens))
-    if extra:
-        raise DataError(f"{path}: {len(extra)} samples are not in the evaluated split, the first is {extra[0]}")
+    extra = sorted(set(results) - set(tokens) - set(others))
+    lacks = f"{len(missing)} of {len(tokens)} samples of split {split} have no entry, the first is {missing[:1]}"
+    has = f"{len(extra)} of its {len(results)} samples are not in split {split}, the first is {extra[:1]}"
+    if missing or extra:
+        problem = " and ".join(text for text, found in ((lacks, missing), (has, extra)) if found)
+        raise DataError(f"{path}: {problem}".replace("['", "").replace("']", ""))
     for token, boxes in results.items():
         if not isinstance(boxes, list):
             raise DataError(f"{path}: sample {token}: a {type(boxes).__name__}, expected a list of boxes")

@@ -137,7 +137,7 @@ def test_metric_writes_and_scores(val, tiny_nuscenes_readonly, tmp_path, named_b
 def test_metric_needs_a_place_and_every_sample(val, tiny_nuscenes_readonly, tmp_path):
     judge = metric(tiny_nuscenes_readonly, tmp_path)
     judge.process(None, list(samples(truth(val)))[:2])
-    with pytest.raises(DataError, match="1 of 3 samples have no entry"):
+    with pytest.raises(DataError, match="1 of 3 samples of split mini_val have no entry"):
         judge.evaluate(2)
     MMLogger.get_instance(tmp_path.name)  # the current logger, whatever ran before, writes no file
     judge = metric(tiny_nuscenes_readonly, None)
@@ -179,7 +179,11 @@ def test_tool_refuses_with_one_sentence(tiny_nuscenes_readonly, tmp_path):
     (tmp_path / "r.json").write_text('{"meta": {}, "results": {}}')
     run = tool("--result", tmp_path / "r.json", "--data-root", tiny_nuscenes_readonly)
     assert run.returncode == 2
-    assert run.stderr.strip().splitlines()[-1].startswith(f"error: {tmp_path / 'r.json'}: 3 of 3 samples have no entry")
+    assert (
+        run.stderr.strip()
+        .splitlines()[-1]
+        .startswith(f"error: {tmp_path / 'r.json'}: 3 of 3 samples of split mini_val have no entry")
+    )
 
 
 def test_score_table_has_every_class(val, tiny_nuscenes_readonly, tmp_path):

@@ -107,7 +107,7 @@ def change(**fields):
 
 
 BAD = {
-    "missing sample": (lambda r: r.pop("u"), "1 of 2 samples have no entry, the first is u"),
+    "missing sample": (lambda r: r.pop("u"), "1 of 2 samples of split to evaluate have no entry, the first is u"),
     "extra sample": (lambda r: r.update(v=[]), "the first is v"),
     "too many": (lambda r: r.update(t=r["t"] * 167), "sample t has 501 boxes; nuScenes admits at most 500"),
     "no list": (lambda r: r.update(t={}), "sample t: a dict, expected a list"),
