@@ -1,7 +1,7 @@
 """What of a nuScenes download is there: 300 GB in parts by scene and by sensor, of which many people have some."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,6 +141,21 @@ def survey(
         whole = {scene: members for scene, members in samples.items() if scene not in gone}
         _look_for_sweeps(nusc, download, whole, max_sweeps is None, skip_damaged)
     return download
+
+
+def require_sensors(metainfo: Mapping[str, Any], asked: Iterable[str], path: str | Path) -> None:
+    """Refuse an info file that was made without a sensor that a data set is asked for.
+
+    Raises:
+        DataError: naming the file and the sensor.
+    """
+    held = metainfo.get("sensors", tuple(CHANNELS))
+    for sensor in asked:
+        if sensor not in held:
+            raise DataError(
+                f"{path}: made of {' and '.join(held)} alone, and the data set is asked for {sensor} data (modality or "
+                f"pipeline); download it and make the infos again with --sensors lidar camera, or do without {sensor}"
+            )
 
 
 def sweeps_before(nusc: "NuScenes", lidar: dict, number: int) -> Iterator[dict]:

@@ -1,7 +1,7 @@
 """nuScenes, real or synthetic, as training and test samples."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,13 @@ from mmdet3d.structures import LiDARInstance3DBoxes
 
 from . import transforms  # noqa: F401  (importing transforms registers them)
 from .constants import CAMERAS, REGENERATE
+from .download import require_sensors
 from .samples import WholeSamples, link_previous, read_infos, refuse_empty_filter
 from .validate import validate_infos
 
 _PREFIX = {"pts": "samples/LIDAR_TOP", "sweeps": "sweeps/LIDAR_TOP", **{name: f"samples/{name}" for name in CAMERAS}}
+
+_LOADERS = {"lidar": "LoadSweeps", "camera": "LoadCameras"}
 
 
 @DATASETS.register_module()
@@ -52,6 +55,7 @@ class NuScenesBEVDataset(WholeSamples, NuScenesDataset):
         **kwargs: Any,
     ) -> None:
         self.previous = previous
+        self._any_sensor = modality is None
         refuse_empty_filter(filter_empty_gt, "NuScenesBEVDataset")
         super().__init__(
             data_root=os.fspath(data_root),
@@ -72,6 +76,7 @@ class NuScenesBEVDataset(WholeSamples, NuScenesDataset):
             f"`python tools/create_data.py nuscenes {self.data_root}` from the tables there, or a whole synthetic set "
             "with `python tools/create_data.py synthetic`",
         )
+        self._require_sensors(infos, path)
         validate_infos(infos, path, CAMERAS if self.modality["use_camera"] else ())
         for key, value in infos["metainfo"].items():
             self._metainfo.setdefault(key, value)
@@ -80,6 +85,19 @@ class NuScenesBEVDataset(WholeSamples, NuScenesDataset):
         if self.previous:
             link_previous(data, path, REGENERATE)
         return data
+
+    def _require_sensors(self, infos: Any, path: Path) -> None:
+        """Refuse infos without what the modality or the pipeline asks for; no modality takes what the infos hold."""
+        metainfo = infos.get("metainfo") if isinstance(infos, Mapping) else None
+        if not isinstance(metainfo, Mapping):
+            return  # validate_infos says what is wrong
+        steps = {type(step).__name__ for step in self.pipeline.transforms}
+        asked = {sensor for sensor, step in _LOADERS.items() if step in steps}
+        if self._any_sensor:
+            self.modality.update({f"use_{name}": name in metainfo.get("sensors", _LOADERS) for name in _LOADERS})
+        else:
+            asked |= {sensor for sensor in _LOADERS if self.modality[f"use_{sensor}"]}
+        require_sensors(metainfo, sorted(asked), path)
 
     def parse_data_info(self, info: dict) -> dict:
         """Resolve paths and turn instances into boxes; what no transform reads is left out, as it is copied a lot."""

@@ -104,25 +104,30 @@ def _prepare_visualizer(cfg: Config) -> None:
 
 
 def _check_infos(cfg: Config) -> None:
-    """Refuse info files that hold more than data, for data sets that would unpickle whatever is in them.
+    """Refuse info files that hold more than data, or less than is asked for, for data sets that would read them anyway.
 
     bevkd's data sets read safely by themselves; mmdet3d's own do not.
 
     Raises:
         DataError: naming the file.
     """
-    files = set()
+    files: dict[Path, set[str]] = {}  # the sensors that are asked for
     for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
         node = (cfg.get(loader) or {}).get("dataset")
         while isinstance(node, Mapping):
             if str(node.get("ann_file", "")).endswith(".pkl") and node.get("type") not in _SAFE:
-                files.add(Path(node.get("data_root") or "", node["ann_file"]))
+                asked = files.setdefault(Path(node.get("data_root") or "", node["ann_file"]), set())
+                modality = node.get("modality") or {}
+                asked.update(sensor for sensor in ("camera", "lidar") if modality.get(f"use_{sensor}"))
             node = node.get("dataset")
     if files:
         from bevkd.datasets import safe_pickle
+        from bevkd.datasets.download import require_sensors
 
         for file in sorted(filter(Path.is_file, files)):
-            safe_pickle.load(file)
+            content = safe_pickle.load(file)
+            if isinstance(content, Mapping) and isinstance(content.get("metainfo"), Mapping):
+                require_sensors(content["metainfo"], sorted(files[file]), file)
 
 
 def _warn_of_a_shared_store() -> None:

@@ -141,3 +141,32 @@ def test_options_are_exact(tiny_nuscenes, tmp_path):
         infos(tiny_nuscenes, tmp_path, max_sweeps=3)
     content, _ = infos(tiny_nuscenes, tmp_path, sensors=["lidar"], max_sweeps=0)
     assert len(content["data_list"]) == 6
+
+
+def dataset(root, folder, steps, **kwargs):
+    nuscenes = pytest.importorskip("bevkd.datasets.nuscenes")
+    steps = [{"type": "LoadCameras", "size": (90, 160)} if step == "LoadCameras" else {"type": step} for step in steps]
+    return nuscenes.NuScenesBEVDataset(root, folder / "out/nuscenes_infos_train.pkl", steps, **kwargs)
+
+
+def test_a_data_set_takes_what_its_infos_hold_and_refuses_to_be_asked_for_more(tiny_nuscenes_readonly, tmp_path):
+    infos(tiny_nuscenes_readonly, tmp_path, sensors=["lidar"])
+    data = dataset(tiny_nuscenes_readonly, tmp_path, ["LoadSweeps", "PackBEV"])
+    assert data[0]["inputs"]["points"].shape[1] == 5
+    assert data.metainfo["sensors"] == ["lidar"]
+    message = "train.pkl: made of lidar alone, and the data set is asked for camera data .* --sensors lidar camera"
+    with pytest.raises(DataError, match=message):
+        dataset(tiny_nuscenes_readonly, tmp_path, ["LoadSweeps", "LoadCameras", "PackBEV"])
+    both = {"use_lidar": True, "use_camera": True}
+    with pytest.raises(DataError, match=message):
+        dataset(tiny_nuscenes_readonly, tmp_path, ["LoadSweeps", "PackBEV"], modality=both)
+
+
+def test_a_camera_data_set_needs_no_lidar_file(tiny_nuscenes, tmp_path):
+    remove(tiny_nuscenes, "samples/LIDAR_TOP", "sweeps")
+    infos(tiny_nuscenes, tmp_path)
+    sample = dataset(tiny_nuscenes, tmp_path, ["LoadCameras", "PackBEV"])[0]
+    assert sample["inputs"]["img"].shape == (6, 3, 90, 160)
+    assert len(sample["data_samples"].gt_instances_3d) == 4
+    with pytest.raises(DataError, match="made of camera alone, and the data set is asked for lidar data"):
+        dataset(tiny_nuscenes, tmp_path, ["LoadSweeps", "LoadCameras", "PackBEV"])
