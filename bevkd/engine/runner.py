@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from bevkd.engine import checkpoint as files
 from bevkd.engine.errors import config_errors
-from bevkd.engine.evaluators import tell_inputs
+from bevkd.engine.evaluators import prepare_metrics
 from bevkd.engine.hooks import TerminationHook
 from bevkd.engine.lock import WorkDirLock
 from bevkd.engine.loops import ResumableEpochLoop, ResumableIterLoop
@@ -110,7 +110,7 @@ class BEVRunner(Runner):
     def build_evaluator(self, evaluator: dict | list | Evaluator) -> Evaluator:
         """As in mmengine; metrics that write result files learn what the model uses."""
         evaluator = super().build_evaluator(evaluator)
-        tell_inputs(evaluator.metrics, self.model)
+        prepare_metrics(evaluator.metrics, self.model)
         return evaluator
 
     def dump_config(self) -> None:

@@ -3,8 +3,11 @@
 import os
 from typing import Any
 
+import torch
 from mmdet3d.evaluation.metrics import NuScenesMetric
 from mmdet3d.registry import METRICS
+
+from bevkd.errors import ConfigError
 
 from .inputs import DeclaredInputs
 from .nuscenes import summarise
@@ -36,6 +39,15 @@ class NuScenesStockMetric(ScoredSplit, DeclaredInputs, NuScenesMetric):
         """As in mmdet3d."""
         self.modality = self.inputs()
         return super().compute_metrics(results)
+
+    def _format_camera_bbox(self, *args: Any, **kwargs: Any) -> str:
+        """As in mmdet3d, which calls CUDA here whatever the model runs on."""
+        if not torch.cuda.is_available():
+            raise ConfigError(
+                "NuScenesMetric joins the boxes of single cameras on a GPU, and torch sees none; expected a GPU, or a "
+                "detector with boxes in the LiDAR frame"
+            )
+        return super()._format_camera_bbox(*args, **kwargs)
 
     def _evaluate_single(
         self, result_path: str, classes: list[str] | None = None, result_name: str = "pred_instances_3d"

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from tiny_nuscenes import IMAGE
 
 from bevkd.datasets import safe_pickle
 from bevkd.datasets.constants import CAMERAS
@@ -145,7 +146,7 @@ def test_options_are_exact(tiny_nuscenes, tmp_path):
 
 def dataset(root, folder, steps, **kwargs):
     nuscenes = pytest.importorskip("bevkd.datasets.nuscenes")
-    steps = [{"type": "LoadCameras", "size": (90, 160)} if step == "LoadCameras" else {"type": step} for step in steps]
+    steps = [getattr(nuscenes.transforms, step)(**({"size": IMAGE} if step == "LoadCameras" else {})) for step in steps]
     return nuscenes.NuScenesBEVDataset(root, folder / "out/nuscenes_infos_train.pkl", steps, **kwargs)
 
 
@@ -166,7 +167,7 @@ def test_a_camera_data_set_needs_no_lidar_file(tiny_nuscenes, tmp_path):
     remove(tiny_nuscenes, "samples/LIDAR_TOP", "sweeps")
     infos(tiny_nuscenes, tmp_path)
     sample = dataset(tiny_nuscenes, tmp_path, ["LoadCameras", "PackBEV"])[0]
-    assert sample["inputs"]["img"].shape == (6, 3, 90, 160)
+    assert sample["inputs"]["img"].shape == (6, 3, *IMAGE)
     assert len(sample["data_samples"].gt_instances_3d) == 4
     with pytest.raises(DataError, match="made of camera alone, and the data set is asked for lidar data"):
         dataset(tiny_nuscenes, tmp_path, ["LoadSweeps", "LoadCameras", "PackBEV"])

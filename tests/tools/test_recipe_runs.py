@@ -44,7 +44,12 @@ def test_stock_centerpoint_takes_a_step_and_is_scored(tool, world, tmp_path):
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["steps"] == 1
     assert summary["losses"]["loss"] > 0
-    assert any("NDS" in name for name in summary["metrics"])
+    assert any("NDS" in name for name in summary["metrics"])  # mmdet3d's names
+
+
+def sensors(results):
+    """The sensors that a result file names."""
+    return [name for name, used in json.loads(results.read_text())["meta"].items() if used]
 
 
 def test_teacher_then_distilled_student_then_the_student_alone(tool, world, tmp_path):
@@ -73,3 +78,7 @@ def test_teacher_then_distilled_student_then_the_student_alone(tool, world, tmp_
     )
     alone = json.loads((tmp_path / "alone" / "metrics.json").read_text())
     assert alone["NDS"] == pytest.approx(trained["metrics"]["NDS"], abs=1e-9)
+    assert sensors(tmp_path / "t" / "results_nusc.json") == ["use_lidar"]
+    # its teacher has LiDAR, and validation loads it too
+    assert sensors(tmp_path / "s" / "results_nusc.json") == ["use_camera"]
+    assert sensors(tmp_path / "alone" / "results_nusc.json") == ["use_camera"]
