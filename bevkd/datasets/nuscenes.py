@@ -27,8 +27,8 @@ class NuScenesBEVDataset(WholeSamples, NuScenesDataset):
 
     What differs: the info file is read without running code from it and is validated once; a sample that fails to
     load raises, where mmengine would quietly take a random other one; a sample without boxes is kept; the version in
-    ``metainfo`` is that of the info file; both LiDAR and cameras are offered and ``data_prefix`` is nuScenes' own, so
-    that a config names ``data_root``, ``ann_file`` and ``pipeline`` only.
+    ``metainfo`` is that of the info file; without ``modality`` the sensors that the info file holds are offered, and
+    ``data_prefix`` is nuScenes' own, so that a config names ``data_root``, ``ann_file`` and ``pipeline`` only.
 
     Each sample enters the pipeline with ``lidar_points``, ``lidar_sweeps``, ``images`` (paths resolved), poses, and
     ``gt_bboxes_3d`` (``LiDARInstance3DBoxes`` ``[M, 9]``) with ``gt_labels_3d`` ``[M]``: labels -1 are left out, and,
@@ -38,8 +38,8 @@ class NuScenesBEVDataset(WholeSamples, NuScenesDataset):
     scene has itself there.
 
     Raises:
-        DataError: a missing, unsafe or unsound info file, or (on access) a sample that does not load, naming its
-            token. ConfigError: ``filter_empty_gt=True``.
+        DataError: a missing, unsafe or unsound info file, one without a sensor that is asked for, or (on access) a
+            sample that does not load, naming its token. ConfigError: ``filter_empty_gt=True``.
     """
 
     def __init__(
