@@ -48,7 +48,7 @@ def guard_workers(loader: DataLoader) -> DataLoader:
     """
     if loader.num_workers and _free() < _MARGIN:
         raise WorkerError(
-            f"{SHARED}{_size()} has no room for the locks of {loader.num_workers} data workers, expected at least 1 MiB; "
+            f"{SHARED}{_size()} has no room for the locks of {loader.num_workers} data workers, expected 1 MiB; "
             f"what helps: num_workers=0, or for a container {_CONTAINER}"
         )
     loader.collate_fn = _Collate(loader.collate_fn)
