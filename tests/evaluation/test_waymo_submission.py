@@ -63,6 +63,7 @@ def test_an_archive_of_whole_messages_with_the_same_bytes_each_time(tmp_path, in
     monkeypatch.setattr(submission, "_SHARD", 1)
     for name in ("a.tar.gz", "b.tar.gz"):
         assert write_submission(three(), read_info(info()), tmp_path / name) == 2
+    assert (tmp_path / "a.tar.gz").read_bytes()[3:8] == bytes(5)  # neither a name nor a time
     with tarfile.open(tmp_path / "a.tar.gz", "r:gz") as archive:
         parts = {member.name: archive.extractfile(member).read() for member in archive.getmembers()}
         assert all(member.mtime == 0 for member in archive.getmembers())
