@@ -1,9 +1,15 @@
 """Errors that a user can act on: one sentence naming the file or field, what was found and what was expected."""
 
 import difflib
+import errno
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a disk, a quota or the size that a process may write
+_UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 
 
 class BevkdError(ValueError):
@@ -48,8 +54,25 @@ def run_tool(main: Callable[[], int | None]) -> None:
     try:
         sys.exit(main() or 0)
     except BevkdError as error:
-        print(f"error: {_sentence(error)}", file=sys.stderr)
-        sys.exit(2)
+        sentence = _sentence(error)
+    except OSError as error:
+        sentence = file_sentence(error)
+        if sentence is None:
+            raise
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(2)
+
+
+def file_sentence(error: OSError) -> str | None:
+    """One sentence about a file or folder that has no room or cannot be written; None for every other error."""
+    if error.errno not in (*FULL, *_UNWRITABLE):
+        return None
+    name = error.filename2 or error.filename or "a file"
+    if error.errno not in FULL:
+        return f"{name} cannot be written or read: {error.strerror}; expected a file or folder that can"
+    folder = next((p for p in (Path(str(name)), *Path(str(name)).absolute().parents) if p.is_dir()), Path.cwd())
+    free = shutil.disk_usage(folder).free
+    return f"{name} cannot be written: {error.strerror} ({free} bytes free); expected room for it on its disk"
 
 
 def _sentence(error: BevkdError) -> str:

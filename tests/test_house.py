@@ -43,6 +43,34 @@ def test_imports_flow_one_way():
     assert not wrong
 
 
+def module_imports(path: Path) -> set[Path]:
+    """Files of bevkd that a module imports when it is loaded, or would for its type hints."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        inner = node.body if isinstance(node, ast.If) else [node]  # if TYPE_CHECKING
+        for part in inner:
+            if isinstance(part, ast.ImportFrom):
+                base = path.parents[part.level - 1] if part.level else ROOT
+                base = base.joinpath(*(part.module or "").split("."))
+                found |= {base.with_suffix(".py"), *(base / f"{alias.name}.py" for alias in part.names)}
+    return {other for other in found if other.is_file() and other != path}
+
+
+@pytest.mark.parametrize("room", ["evaluation", "datasets"])
+def test_no_two_modules_import_each_other(room):
+    imports = {path: module_imports(path) for path in (ROOT / "bevkd" / room).rglob("*.py")}
+
+    def reaches(start: Path, goal: Path) -> bool:
+        seen, waiting = set(), [start]
+        while waiting:
+            for other in imports.get(waiting.pop(), set()) - seen:
+                seen.add(other)
+                waiting.append(other)
+        return goal in seen
+
+    assert not [str(path.relative_to(ROOT)) for path in imports if reaches(path, path)]
+
+
 def test_every_room_is_on_a_floor():
     rooms = {p.name.removesuffix(".py") for p in (ROOT / "bevkd").iterdir() if not p.name.startswith(("_", "."))}
     assert {r for r in rooms if r.isidentifier()} <= set(FLOORS)

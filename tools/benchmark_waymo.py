@@ -68,7 +68,7 @@ def measure(frames: int, args: argparse.Namespace) -> dict[str, float]:
     """Seconds of each stage, and the most memory that the process has held so far."""
     from bevkd.evaluation.files import write_whole
     from bevkd.evaluation.waymo import evaluate
-    from bevkd.evaluation.waymo_metrics.objects import read_objects, write_chunks
+    from bevkd.evaluation.waymo_metrics.object_files import read_objects, write_chunks
 
     sides = draw(frames, args.predictions, args.ground_truths)
     figures: dict[str, float] = {"frames": frames}

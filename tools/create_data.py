@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import warnings
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -103,6 +104,8 @@ def add_nuscenes(commands: argparse._SubParsersAction) -> None:
 
 def add_waymo(commands: argparse._SubParsersAction) -> None:
     """The flags of ``waymo``."""
+    from bevkd.datasets.waymo.names import SPLITS
+
     waymo = commands.add_parser(
         "waymo",
         help="convert a Waymo v2 (Parquet) folder",
@@ -111,9 +114,9 @@ def add_waymo(commands: argparse._SubParsersAction) -> None:
         epilog="example: python tools/create_data.py waymo data/waymo --splits validation",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    waymo.add_argument("root", type=Path, help="folder with training, validation and testing, or some of them")
+    waymo.add_argument("root", type=Path, help=f"folder with {', '.join(SPLITS)}, or some of them")
     waymo.add_argument("--out-dir", type=Path, default=None, help="where to write (default: root)")
-    waymo.add_argument("--splits", nargs="+", choices=("training", "validation", "testing"), default=None,
+    waymo.add_argument("--splits", nargs="+", choices=tuple(SPLITS), default=None,
                        help="default: all that are there")  # fmt: skip
     waymo.add_argument("--workers", type=int, default=2, help="processes")
     waymo.add_argument("--every", type=int, default=1, metavar="N",
@@ -154,6 +157,7 @@ def main() -> None:
     if args.command == "waymo":
         from bevkd.datasets.waymo.convert import convert
 
+        warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
         written = convert(args.root, args.out_dir, args.splits, args.workers, every=args.every)
     else:
         from bevkd.datasets.infos import create_infos

@@ -1,7 +1,6 @@
 """Info files in mmdet3d's schema 1.1 from a nuScenes folder."""
 
 import itertools
-import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bevkd.errors import DataError
+from bevkd.structures.files import whole_file
 
 from .constants import CAMERAS, CLASSES
 from .download import POINT_BYTES, Download, survey, sweeps_before
@@ -130,16 +130,9 @@ def _contents(nusc: "NuScenes", download: Download, members: dict[str, list[str]
 
 
 def write_pickle(content: dict, path: Path) -> Path:
-    """Pickle ``content`` beside ``path`` and rename it into place, so that it appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            pickle.dump(content, file, protocol=4)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Pickle ``content`` to ``path``, which appears whole or not at all."""
+    with whole_file(path) as file:
+        pickle.dump(content, file, protocol=4)
     return path
 
 

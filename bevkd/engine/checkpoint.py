@@ -8,7 +8,6 @@ mmengine's pointer file ``last_checkpoint`` is kept, and replaced in the same wa
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
@@ -22,12 +21,12 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
-from bevkd.errors import CheckpointError
+from bevkd.errors import FULL, CheckpointError
 from bevkd.structures.checkpoint import read_checkpoint, sha256
+from bevkd.structures.files import partial_name, sync_folder, whole_file
 
 _STORED = (bool, int, float, str, torch.Tensor, HistoryBuffer)
 POINTER = "last_checkpoint"
-_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 class _HashingFile:
@@ -62,7 +61,7 @@ def save_checkpoint(checkpoint: Any, path: str | Path) -> str:
         CheckpointError: the disk is full or not writable; the old file is intact and the partial one removed.
     """
     path = Path(path)
-    partial = _partial(path)
+    partial = partial_name(path)
     try:
         with open(partial, "wb") as file:
             sink = _HashingFile(file)
@@ -77,9 +76,9 @@ def save_checkpoint(checkpoint: Any, path: str | Path) -> str:
         os.replace(partial, path)
         if earlier:
             _write_sums(path, [digest])
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in FULL:
             raise CheckpointError(
                 f"checkpoint {path} cannot be written: {error.strerror}; the one before it is intact"
             ) from error
@@ -168,16 +167,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file so that its name always holds the old or the new content; OSError leaves the old one."""
-    partial = _partial(path)
-    try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-        _sync_folder(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        file.write(content)
 
 
 def remove_checkpoint(path: str | Path) -> None:
@@ -208,10 +199,6 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, _STORED) else str(value)
 
 
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.partial")
-
-
 def _sums_file(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
 
@@ -223,18 +210,3 @@ def _recorded_sums(path: Path) -> list[str]:
 
 def _write_sums(path: Path, digests: Iterable[str]) -> None:
     write_text(_sums_file(path), "".join(f"{digest}  {path.name}\n" for digest in digests))
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make renames durable. Some network file systems refuse to open folders: then they order renames themselves."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(handle)

@@ -28,6 +28,7 @@ from bevkd.engine.progress import ProgressHook
 from bevkd.engine.randomness import random_state, restore_random_state
 from bevkd.engine.resume_checks import config_changes, require_same_processes, require_same_teacher
 from bevkd.engine.sampling import seeded_loader
+from bevkd.engine.workers import guard_workers, worker_errors
 from bevkd.errors import CheckpointError, ConfigError
 from bevkd.structures.checkpoint import fill_model, load_weights
 
@@ -121,13 +122,13 @@ class BEVRunner(Runner):
 
     @staticmethod
     def build_dataloader(*args: Any, **kwargs: Any) -> DataLoader:
-        """As in mmengine; the tables that data sets log about themselves go to the log file only."""
+        """As in mmengine, with guarded workers; what data sets log about themselves goes to the log file only."""
         consoles = [h for h in MMLogger.get_current_instance().handlers if type(h) is logging.StreamHandler]
         levels = [handler.level for handler in consoles]
         try:
             for handler in consoles:
                 handler.setLevel(max(handler.level, logging.WARNING))
-            return Runner.build_dataloader(*args, **kwargs)
+            return guard_workers(Runner.build_dataloader(*args, **kwargs))
         finally:
             for handler, level in zip(consoles, levels):
                 handler.setLevel(level)
@@ -140,7 +141,7 @@ class BEVRunner(Runner):
             files.remove_partials(self.work_dir)
         try:
             self._before_training()
-            with config_errors(self._config_name):
+            with config_errors(self._config_name), worker_errors():
                 return super().train()
         finally:
             for hook in self.hooks:
@@ -151,7 +152,7 @@ class BEVRunner(Runner):
 
     def test(self) -> dict:
         """Test as in mmengine, wrong keys in one sentence."""
-        with config_errors(self._config_name):
+        with config_errors(self._config_name), worker_errors():
             return super().test()
 
     @property

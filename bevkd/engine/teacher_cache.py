@@ -24,6 +24,7 @@ from bevkd.engine.checkpoint import check_sums, remove_partials, write_text
 from bevkd.engine.errors import config_errors
 from bevkd.engine.lock import WorkDirLock
 from bevkd.engine.shard_writer import ShardWriter, nbytes
+from bevkd.engine.workers import guard_workers, worker_errors
 from bevkd.errors import ConfigError
 from bevkd.structures.checkpoint import sha256
 from bevkd.structures.targets import Targets
@@ -75,7 +76,8 @@ def cache_teacher(
             teacher.load()
             dataset = _dataset(cfg)
         key = _key(cfg, teacher, dataset, mode, dtype)
-        return _fill(out, teacher, dataset, key, batch_size, workers, torch.device(device), shard_bytes)
+        with worker_errors():
+            return _fill(out, teacher, dataset, key, batch_size, workers, torch.device(device), shard_bytes)
     finally:
         lock.release()
 
@@ -144,7 +146,7 @@ def _fill(
         return 0
     boxes_left = sum(len(infos[index]["ann_info"]["gt_bboxes_3d"]) for index in left)
     del infos
-    loader = DataLoader(Subset(dataset, left), batch_size, num_workers=workers, collate_fn=_collate)
+    loader = guard_workers(DataLoader(Subset(dataset, left), batch_size, num_workers=workers, collate_fn=_collate))
     writer = ShardWriter(out, key.digest(), len(left), shard_bytes)
     for features, samples in _features(teacher, loader, device):
         records = _records(features, samples, key, teacher)

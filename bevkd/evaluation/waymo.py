@@ -13,8 +13,11 @@ from bevkd.errors import DataError
 
 from .waymo_metrics.average_precision import average_precision, precision_recall
 from .waymo_metrics.breakdowns import group_bits
-from .waymo_metrics.checks import LEVELS, refuse_unknown_frames
-from .waymo_metrics.objects import FrameKey, Objects, graded, read_objects
+from .waymo_metrics.doubts import check_sides
+from .waymo_metrics.frames import refuse_unknown_frames
+from .waymo_metrics.messages import LEVELS
+from .waymo_metrics.object_files import read_objects
+from .waymo_metrics.objects import FrameKey, Objects, graded
 from .waymo_metrics.rules import CAMERA_ONLY, DETECTION, SCORE_CUTOFFS, Rules
 
 
@@ -48,6 +51,9 @@ def evaluate(
 
     Raises:
         DataError: input that cannot be scored as it is, in one sentence.
+
+    Warns:
+        UserWarning: input whose scores are likely not what was meant, such as predictions for a part of the frames.
     """
     predictions, truth, _ = load(predictions, ground_truth, unlabelled_frames)
     return score(predictions, truth, exact_geometry)
@@ -80,6 +86,9 @@ def evaluate_camera_only(
 
     Raises:
         DataError: input that cannot be scored as it is, in one sentence.
+
+    Warns:
+        UserWarning: See :func:`evaluate`.
     """
     predictions, truth, _ = load(predictions, ground_truth, unlabelled_frames, CAMERA_ONLY)
     return score(predictions, truth, exact_geometry, CAMERA_ONLY)
@@ -106,8 +115,13 @@ def load(
     ground_truth: Objects | str | Path,
     unlabelled_frames: bool = False,
     rules: Rules = DETECTION,
+    doubt: bool = True,
 ) -> tuple[Objects, Objects, int]:
     """Both sides checked, graded and sorted by frame, with the same keys; and the number of frames that hold objects.
+
+    Args:
+        doubt: Refuse what cannot be scored rightly and warn of what likely is not, see :mod:`.waymo_metrics.doubts`;
+            without it, whatever the official tool scores is scored.
 
     Raises:
         DataError: see :func:`evaluate`.
@@ -115,9 +129,11 @@ def load(
     predicted = predictions if isinstance(predictions, Objects) else read_objects(predictions)
     truth = ground_truth if isinstance(ground_truth, Objects) else rules.read_truth(ground_truth)
     if not len(truth):
-        raise DataError(f"{truth.source}: holds no object; expected ground truth")
+        raise DataError(f"{truth.source}: holds no object, as infos of a testing split do; expected ground truth")
     if not unlabelled_frames:
         refuse_unknown_frames(predicted, truth)
+    if doubt:
+        check_sides(predicted, truth, rules.points_field)
     truth = graded(truth)
     held = [{side.keys[row] for row in np.unique(side.frames)} for side in (predicted, truth)]
     keys = sorted(held[0] | held[1], key=FrameKey.order)

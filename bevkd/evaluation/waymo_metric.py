@@ -1,6 +1,8 @@
 """The Waymo scores as an mmengine metric."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,9 @@ from bevkd.errors import ConfigError, DataError
 
 from .files import write_json, write_whole
 from .waymo import evaluate, evaluate_camera_only, score_table
-from .waymo_metrics.checks import LEVELS
 from .waymo_metrics.infos import objects_from_infos, objects_from_results
-from .waymo_metrics.objects import write_chunks
+from .waymo_metrics.messages import LEVELS
+from .waymo_metrics.object_files import write_chunks
 from .waymo_metrics.rules import CAMERA_ONLY, DETECTION, Rules
 
 LEADERBOARD = ("TYPE_VEHICLE", "TYPE_PEDESTRIAN", "TYPE_CYCLIST")
@@ -90,7 +92,8 @@ class WaymoBEVMetric(BaseMetric):
         for rules in (DETECTION, CAMERA_ONLY)[: 1 + self.camera_only]:
             truth = objects_from_infos(infos, str(self.ann_file), rules is CAMERA_ONLY)
             judge = evaluate_camera_only if rules is CAMERA_ONLY else evaluate
-            found = judge(predictions, truth, exact_geometry=self.exact_geometry)
+            with logged_warnings():
+                found = judge(predictions, truth, exact_geometry=self.exact_geometry)
             MMLogger.get_current_instance().info("Waymo scores, from %s\n%s", path, score_table(found))
             scores |= found
             summary |= means(found, rules)
@@ -104,6 +107,16 @@ class WaymoBEVMetric(BaseMetric):
         if not log_file:
             raise ConfigError("WaymoBEVMetric.output_dir is not set and no experiment with a work dir is running")
         return Path(log_file).parent.parent
+
+
+@contextmanager
+def logged_warnings() -> Iterator[None]:
+    """Give what the scoring warns of to the run's log."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for warning in said:
+        MMLogger.get_current_instance().warning(str(warning.message))
 
 
 def means(scores: dict[str, float], rules: Rules = DETECTION) -> dict[str, float]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from bevkd.visualization.files import whole_file
+from bevkd.structures.files import whole_file
 from bevkd.visualization.style import FAINT, INK, add_pixel_axes, new_figure, save_figure
 
 Summary = Mapping[str, Any]

@@ -1,31 +1,12 @@
-"""Files that appear whole or not at all."""
+"""Text files of which a part is renewed."""
 
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from bevkd.errors import DataError
-
-
-@contextmanager
-def whole_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """Open a binary file that takes the place of ``path`` when the block ends without error."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+from bevkd.structures.files import whole_file
 
 
 def renew_section(path: str | os.PathLike, name: str, text: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bevkd.errors import DataError
-from bevkd.visualization.files import whole_file
+from bevkd.structures.files import whole_file
 
 # key -> (label, unit, decimals, +1 when more is better, -1 when less is, 0 when it is no score)
 COLUMNS: Mapping[str, tuple[str, str, int, int]] = {

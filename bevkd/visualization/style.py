@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bevkd.errors import DataError
-from bevkd.visualization.files import whole_file
+from bevkd.structures.files import whole_file
 
 DPI = 100
 INK = "#1b2430"

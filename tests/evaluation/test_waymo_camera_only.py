@@ -12,8 +12,7 @@ import pytest
 from bevkd.errors import DataError
 from bevkd.evaluation.waymo import evaluate_camera_only
 from bevkd.evaluation.waymo_metrics.camera_only import CAMERA, by_best_camera, in_view, read_camera_truth
-from bevkd.evaluation.waymo_metrics.checks import BOX_FIELDS
-from bevkd.evaluation.waymo_metrics.messages import message
+from bevkd.evaluation.waymo_metrics.messages import BOX_FIELDS, message
 from bevkd.evaluation.waymo_metrics.objects import Objects
 
 ROOT = Path(__file__).parents[2]

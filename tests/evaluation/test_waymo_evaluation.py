@@ -12,7 +12,8 @@ from bevkd.errors import DataError
 from bevkd.evaluation.files import write_whole
 from bevkd.evaluation.waymo import evaluate, score_table
 from bevkd.evaluation.waymo_metrics.average_precision import average_precision
-from bevkd.evaluation.waymo_metrics.objects import FrameKey, Objects, read_objects, write_chunks
+from bevkd.evaluation.waymo_metrics.object_files import read_objects, write_chunks
+from bevkd.evaluation.waymo_metrics.objects import FrameKey, Objects
 
 ROOT = Path(__file__).parents[2]
 SEGMENT, START = "segment-1", 1_550_083_467_346_370

@@ -12,7 +12,7 @@ from bevkd.errors import DataError
 from bevkd.evaluation.waymo import evaluate, evaluate_camera_only
 from bevkd.evaluation.waymo_metric import WaymoBEVMetric
 from bevkd.evaluation.waymo_metrics.infos import objects_from_infos, objects_from_results
-from bevkd.evaluation.waymo_metrics.objects import read_objects
+from bevkd.evaluation.waymo_metrics.object_files import read_objects
 
 START = 1_550_083_467_346_370
 CLASSES = ("Car", "Pedestrian", "Cyclist")

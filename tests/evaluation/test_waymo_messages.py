@@ -1,4 +1,4 @@
-"""The hand-written protobuf schema against the official descriptors, and the submission file."""
+"""The hand-written protobuf schema against the official descriptors."""
 
 import json
 from pathlib import Path
@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
-from bevkd.errors import DataError
 from bevkd.evaluation.waymo_metrics.messages import ENUMS, MESSAGES, PACKAGE, message
-from bevkd.evaluation.waymo_metrics.objects import FrameKey, Objects, read_objects, write_chunks
-from bevkd.evaluation.waymo_metrics.submission import read_info, write_submission
+from bevkd.evaluation.waymo_metrics.object_files import read_objects, write_chunks
+from bevkd.evaluation.waymo_metrics.objects import FrameKey, Objects
 
 OFFICIAL = json.loads((Path(__file__).parent / "waymo_vectors" / "descriptors.json").read_text())
-INFO = 'account_name: "a@b.org"\nunique_method_name: "m"\nsensor_type: LIDAR_ALL\nobject_types: TYPE_VEHICLE\n'
 
 
 @pytest.mark.parametrize("name", [name for name in MESSAGES if name != "CameraName"])
@@ -48,33 +46,6 @@ def test_a_number_that_waymo_does_not_define_is_seen():
 def two() -> Objects:
     boxes = [(1, 2, 3, 4, 2, 0, 0.5), (2, 2, 3, 4, 2, 1, 0.5), (3, 2, 3, 4, 2, 1, 0.5)]
     return Objects.from_arrays(boxes, [1, 2, 4], [0, 0, 0], scores=[0.9, 0.5, 0.02], keys=[FrameKey("s", 0, 1)])
-
-
-def test_submission(tmp_path):
-    (tmp_path / "info.txtpb").write_text(INFO)
-    assert write_submission(two(), read_info(tmp_path / "info.txtpb"), tmp_path / "s.bin") == 2
-    read = message("Submission").FromString((tmp_path / "s.bin").read_bytes())
-    assert (read.account_name, read.unique_method_name, read.task, read.sensor_type) == ("a@b.org", "m", 2, 1)
-    assert list(read.object_types) == [1]
-    found = read.inference_results.objects
-    assert [(o.object.type, round(o.score, 3), o.context_name) for o in found] == [(1, 0.9, "s"), (2, 0.5, "s")]
-    assert found[0].object.box.height == pytest.approx(1e-6)
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("account_name: 3", "expected lines like"),
-        ("nonsense: 1", "nonsense"),
-        ('account_name: "a"', "unique_method_name is missing"),
-    ],
-)
-def test_submission_info_is_checked(tmp_path, text, sentence):
-    (tmp_path / "info.txtpb").write_text(text)
-    with pytest.raises(DataError, match=sentence):
-        read_info(tmp_path / "info.txtpb")
-    with pytest.raises(DataError, match=r"none: cannot be read"):
-        read_info(tmp_path / "none")
 
 
 def test_zones_in_a_file_are_passed_over(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from bevkd.evaluation.waymo_agreement import KINDS
 from bevkd.evaluation.waymo_agreement.compare import RULES, SCORE_KEYS, TOLERANCE, compare_scene, measure
 from bevkd.evaluation.waymo_metrics import messages
-from bevkd.evaluation.waymo_metrics.checks import LEVELS
+from bevkd.evaluation.waymo_metrics.messages import LEVELS
 from bevkd.evaluation.waymo_metrics.rules import SCORE_CUTOFFS
 
 VECTORS = Path(__file__).parent / "waymo_vectors"

@@ -201,8 +201,9 @@ def _stats(drive: Drive, frames: int, seen: dict[str, set]) -> list[Row]:
     counts = {}
     for sensor, objects in seen.items():
         types = sorted({kind for kind, _ in objects})
-        counts[f"{sensor}_object_counts.types"] = types
-        counts[f"{sensor}_object_counts.counts"] = [sum(kind == other for other, _ in objects) for kind in types]
+        numbers = [sum(kind == other for other, _ in objects) for kind in types]
+        counts[f"{sensor}_object_counts.types"] = types or None  # null without objects, as Waymo has it
+        counts[f"{sensor}_object_counts.counts"] = numbers or None
     place = {"time_of_day": "Dawn/Dusk" if tone in ("dusk", "golden") else "Day", "location": "location_other",
              "weather": "sunny"}  # fmt: skip
     return [

@@ -1,6 +1,7 @@
 """One frame of a Waymo segment: what its sensors measure and which labels follow, as rows of the components."""
 
 import base64
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,8 +160,8 @@ def _label(drive: Drive, frame: int, scans: dict[int, Scan], views: dict[int, Vi
     points = sum(inside.values())
     seen, outline = (np.stack([getattr(view, name) for view in views.values()]) for name in ("seen", "outline"))
     hidden = (outline.sum(0) > 0) & (seen.sum(0) < HIDDEN * outline.sum(0))
-    earlier, later = (world.poses(time + step)[:count, :3] for step in (-0.05, 0.05))
-    speeds = (later - earlier) / 0.1
+    earlier, now, later = (world.poses(time + step)[:count, :3] for step in (-0.05, 0.0, 0.05))
+    speeds, accelerations = (later - earlier) / 0.1, (later - 2 * now + earlier) / 0.05**2
     kept = np.nonzero((types > 0) & (points > 0) & (np.hypot(boxes[:, 0], boxes[:, 1]) < LABELLED))[0]
     best = np.array(list(views))[seen.argmax(0)]
     rows: dict[str, list[Row]] = {"lidar_box": [], "lidar_camera_synced_box": []}
@@ -173,7 +174,7 @@ def _label(drive: Drive, frame: int, scans: dict[int, Scan], views: dict[int, Vi
             "num_lidar_points_in_box": int(points[number]),
             "num_top_lidar_points_in_box": int(inside[TOP][number]),
             **{f"speed.{axis}": float(value) for axis, value in zip("xyz", speeds[number])},
-            **{f"acceleration.{axis}": 0.0 for axis in "xyz"},
+            **{f"acceleration.{axis}": float(value) for axis, value in zip("xyz", accelerations[number])},
             **_difficulty(hidden[number]),
         })  # fmt: skip
         if seen[:, number].max() > 0:
@@ -191,7 +192,7 @@ def _flat_boxes(drive: Drive, camera: int, view: View, types: np.ndarray) -> lis
         u0, v0, u1, v1 = view.rectangles[number].tolist()
         rows.append({
             "camera_name": camera,
-            "camera_object_id": token(drive.seed, "camera object", drive.segment, camera, number),
+            "camera_object_id": str(uuid.UUID(token(drive.seed, "camera object", drive.segment, camera, number))),
             "box.center.x": (u0 + u1) / 2,
             "box.center.y": (v0 + v1) / 2,
             "box.size.x": u1 - u0,
@@ -203,8 +204,8 @@ def _flat_boxes(drive: Drive, camera: int, view: View, types: np.ndarray) -> lis
 
 
 def _difficulty(hidden: bool) -> Row:
-    level = LEVEL_2 if hidden else 0
-    return {"difficulty_level.detection": level, "difficulty_level.tracking": level}
+    """Both levels of a hard object; Waymo leaves them null where annotators set none."""
+    return {"difficulty_level.detection": LEVEL_2, "difficulty_level.tracking": LEVEL_2} if hidden else {}
 
 
 def object_id(drive: Drive, number: int) -> str:

@@ -13,7 +13,8 @@ from bevkd.datasets.synthetic.world import View, World
 SECTORS = 20  # of the roof LiDAR's turn: 5 ms each, in which the car moves a few centimetres
 DIVERGENCE = 0.003  # radians; width of a laser beam
 SECOND = 0.4  # share of the beams at an outline that return a second echo from behind it
-NO_ECHO = -1.0  # what Waymo's range images hold there
+NO_ECHO = -1.0  # all four numbers of a pixel without an echo, as in Waymo's range images
+IN_ZONE, OUTSIDE = 1.0, -1.0  # the marks of an echo in a no-label zone and of any other
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def _cast(
         image[kept, 0], image[kept, 1] = distance, echo.strength[kept] / 255
         image[kept, 2] = elongation(distance, rays[kept] @ view.world_from_sensor[2, :3], rng)
         nobody = (echo.body[kept] < 0) | (echo.body[kept] >= len(world.actors))
-        image[kept, 3] = nobody & (echo.kind[kept] == VERGE)  # nothing is labelled behind the pavements
+        unlabelled = nobody & (echo.kind[kept] == VERGE)  # nothing is labelled behind the pavements
+        image[kept, 3] = np.where(unlabelled, IN_ZONE, OUTSIDE)
         place = np.zeros((len(rays), 3))
         place[kept] = rays[kept] * distance[:, None].astype(np.float64)
         place = place @ vehicle_from_sensor[:3, :3].T + vehicle_from_sensor[:3, 3]

@@ -131,10 +131,11 @@ class LoadWaymoPoints(BaseTransform):
     Points with a value that is not finite are dropped; their number is ``results['num_dropped_points']``.
 
     Args:
-        no_label_zones: keep points where nothing is labelled; without them a detector never sees such places.
+        no_label_zones: keep points where nothing is labelled; without them a detector never sees such places. Waymo
+            marks such a point 1 and every other -1; 0 counts as not marked.
 
     Raises:
-        DataError: see :func:`read_points`.
+        DataError: see :func:`read_points`; for ``no_label_zones=False`` also a sixth column that is no such mark.
     """
 
     def __init__(self, no_label_zones: bool = True) -> None:
@@ -145,8 +146,19 @@ class LoadWaymoPoints(BaseTransform):
         points = read_points(record["lidar_path"], record.get("num_points"), record["num_pts_feats"])
         points, results["num_dropped_points"] = drop_bad_points(points)
         if not self.no_label_zones:
-            points = points[points[:, 5] == 0]
+            points = points[_mark_of_zones(points, record["lidar_path"]) <= 0]
         cloud = points[:, :5].copy()
         np.tanh(cloud[:, 3], out=cloud[:, 3])
         results["points"] = LiDARPoints(torch.from_numpy(cloud), points_dim=5)
         return results
+
+
+def _mark_of_zones(points: np.ndarray, path: str | Path) -> np.ndarray:
+    """``[N]`` the column ``in_no_label_zone``. Files of other converters may hold times or nothing in its place."""
+    if points.shape[1] < 6:
+        raise DataError(f"{path}: {points.shape[1]} numbers a point, expected 6 with in_no_label_zone as the last")
+    mark = points[:, 5]
+    if not (np.abs(mark) <= 1).all():  # False for NaN
+        bad = mark[~(np.abs(mark) <= 1)][0]
+        raise DataError(f"{path}: in_no_label_zone is {bad:g}, expected 1 (in a no-label zone), -1 or 0 (not in one)")
+    return mark

@@ -2,62 +2,21 @@
 
 import errno
 import multiprocessing
-import os
-import shutil
-from collections.abc import Iterable
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from bevkd.datasets import safe_pickle
 from bevkd.datasets.infos import write_pickle
 from bevkd.errors import DataError
 
-from . import schema
-from .infos import frame_info, image_file, metainfo, point_file, validate_waymo_infos
-from .names import CAMERAS
-from .segment import Segment, find_segments
+from .infos import metainfo, validate_waymo_infos
+from .jobs import Job, convert_segment
+from .names import CAMERAS, SPLITS
+from .survey import Survey, holds_components, survey
 
-SPLITS = {"training": "train", "validation": "val", "testing": "test"}
-"""Folder of each split, and its name in the info file's."""
-
-POINTS, IMAGES, PARTS = "points", "images", "infos"
-_SOURCES = (
-    schema.LIDAR, schema.LIDAR_CALIBRATION, schema.LIDAR_POSE, schema.CAMERA_IMAGE, schema.CAMERA_CALIBRATION,
-    schema.VEHICLE_POSE, schema.LIDAR_BOX, schema.LIDAR_CAMERA_SYNCED_BOX,
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Job:
-    """One segment to convert: every ``every``-th frame of ``root/split`` into ``out``."""
-
-    root: Path
-    out: Path
-    split: str
-    name: str
-    every: int
-
-    @property
-    def part(self) -> Path:
-        """Where its part of the infos is left."""
-        return self.out / PARTS / self.split / f"{self.name}.pkl"
-
-    def source(self) -> dict[str, Any]:
-        """What its result depends on: size and time of change of each source file, and which frames are taken."""
-        files = {
-            component.name: self.root / self.split / component.name / f"{self.name}.parquet" for component in _SOURCES
-        }
-        stamps = {key: [file.stat().st_size, file.stat().st_mtime_ns] for key, file in files.items() if file.is_file()}
-        return {"files": stamps, "every": self.every}
-
-    def finished(self) -> list[dict[str, Any]] | None:
-        """The infos that an earlier call made of the same source, or None."""
-        if not (self.part.is_file() and all((self.out / kind / self.name).is_dir() for kind in (POINTS, IMAGES))):
-            return None
-        part = safe_pickle.load(self.part)
-        return part["frames"] if part["source"] == self.source() else None
+_MOST_DAMAGED = 10  # segments that cannot be read before the rest is not tried
 
 
 def convert(
@@ -74,107 +33,144 @@ def convert(
     ``images/<segment>/<timestamp>_<camera>.jpg`` the JPEG as it was. A finished segment leaves its part of the infos in
     ``infos/<split>``; a later call converts only segments without such a part, or whose source has changed since.
 
+    The sensors of a split are those whose files are there: LiDAR alone and cameras alone will do. A segment without a
+    file of a component that others have, and a frame without a row of one of its sensors, are left out; a UserWarning
+    for each split says how many, and which comes first. Hidden files, as macOS leaves them, are passed over.
+
     Args:
-        root: folder with ``training``, ``validation`` and ``testing``, or some of them; in each the components lidar,
-            lidar_calibration, lidar_pose, camera_image, camera_calibration, vehicle_pose, lidar_box (not in
-            ``testing``) and, if boxes for camera-only benchmarks are wanted, lidar_camera_synced_box.
+        root: folder with ``training``, ``validation``, ``testing`` and ``testing_location``, or some of them; in each
+            the components vehicle_pose, lidar_box (not for testing), for LiDAR lidar, lidar_calibration and lidar_pose,
+            for cameras camera_image and camera_calibration, and, if boxes for camera-only benchmarks are wanted,
+            lidar_camera_synced_box.
         out_dir: where to write; ``root`` when None.
-        splits: some of these names; all that are there when None. ``testing`` has no labels.
+        splits: some of these names; all that are there when None. The testing splits have no labels.
         workers: processes.
         progress: show a progress bar.
         every: take every so-many-th frame of a segment; frames come ten a second, and training on every fifth is
             customary. Scores are of all frames.
 
     Returns:
-        The info files by split (train, val, test).
+        The info files by split (train, val, test, testing_location).
 
     Raises:
-        DataError: no split, or one that cannot be read, naming file and column; a full disk. Segments that were
-            finished before stay.
+        DataError: no split, a component that is needed, or segments that cannot be read, naming file and column, after
+            all others have been converted; a full disk. Segments that were finished before stay.
     """
     root, out = Path(root), Path(out_dir if out_dir is not None else root)
-    found = [split for split in splits or SPLITS if splits or (root / split).is_dir()]
-    if unknown := [split for split in found if split not in SPLITS]:
-        raise DataError(f"split {unknown[0]!r} is unknown, expected some of {', '.join(SPLITS)}")
-    if not found:
-        raise DataError(
-            f"{root}: no folder {', '.join(SPLITS)}, expected one of them with the components' folders in it"
-        )
     for name, value in (("workers", workers), ("every", every)):
         if value < 1:
             raise DataError(f"{name} is {value}, expected at least 1")
-    jobs = [Job(root, out, split, name, every) for split in found for name in find_segments(root / split)]
+    surveys = {split: survey(root / split, not split.startswith("testing")) for split in _splits(root, splits)}
+    jobs = {
+        split: [
+            Job(root, out, split, name, every, found.sensors, tuple(c.name for c in found.used))
+            for name in found.segments
+        ]
+        for split, found in surveys.items()
+    }
+    everything = [job for part in jobs.values() for job in part]
     try:
-        _run([job for job in jobs if job.finished() is None], workers, progress, len(jobs))
-        return {SPLITS[split]: _collect(out, split, [job for job in jobs if job.split == split]) for split in found}
+        _run([job for job in everything if job.finished() is None], workers, progress, len(everything))
+        return {SPLITS[split]: _collect(out, jobs[split], found) for split, found in surveys.items()}
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DataError(f"{out}: the disk is full; finished segments stay, the same call goes on") from error
         raise DataError(f"{out}: cannot write there ({error.strerror or error})") from error
 
 
+def _splits(root: Path, wanted: Iterable[str] | None) -> list[str]:
+    """The splits to convert; without a wish all that hold a component. What looks like one and is none is named."""
+    if wanted is not None:
+        wanted = list(wanted)
+        if unknown := [split for split in wanted if split not in SPLITS]:
+            raise DataError(f"split {unknown[0]!r} is unknown, expected some of {', '.join(SPLITS)}")
+        return wanted
+    found = [split for split in SPLITS if holds_components(root / split)]
+    if not found:
+        parent = f"; its own components belong into such a folder: give {root.parent}" if holds_components(root) else ""
+        raise DataError(
+            f"{root}: no folder {', '.join(SPLITS)}, expected one of them with the components' folders in it{parent}"
+        )
+    for folder in sorted(path for path in root.iterdir() if path.is_dir() and path.name not in found):
+        if folder.name in SPLITS:
+            warnings.warn(f"{folder}: no component with a *.parquet in it, left out", stacklevel=3)
+        elif holds_components(folder):
+            warnings.warn(f"{folder}: holds components, but is none of {', '.join(SPLITS)}, left out", stacklevel=3)
+    return found
+
+
 def _run(jobs: list[Job], workers: int, progress: bool, total: int) -> None:
+    """Convert all that can be read.
+
+    Raises:
+        DataError: some could not; it names the first.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("segments"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"),
                TimeRemainingColumn())  # fmt: skip
+    damaged = []
     with Progress(*columns, disable=not progress) as bar:
         task = bar.add_task("", total=total, completed=total - len(jobs))
         frames = 0
         for done in _results(jobs, workers):
+            if isinstance(done, DataError):
+                damaged.append(done)
+                if len(damaged) == _MOST_DAMAGED:
+                    break
+                continue
             frames += done
             bar.update(task, advance=1, description=f"{frames} frames")
+    if damaged:
+        others = f"; so are {len(damaged) - 1} other segments, the next: {damaged[1]}" if len(damaged) > 1 else ""
+        rest = "later ones were not tried" if len(damaged) == _MOST_DAMAGED else "all others are converted"
+        raise DataError(f"{damaged[0]}{others}; {rest}: download the file again, or delete it to leave its segment out")
 
 
-def _results(jobs: list[Job], workers: int) -> Iterable[int]:
+def _results(jobs: list[Job], workers: int) -> Iterator[int | DataError]:
+    """The number of frames of each job, or why its segment cannot be read."""
     if workers == 1 or len(jobs) < 2:
-        yield from (convert_segment(job) for job in jobs)
+        yield from map(_attempt, jobs)
         return
     # Not by forking: the parent may hold threads of Arrow's.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(convert_segment, job) for job in jobs]
+        futures = [pool.submit(_attempt, job) for job in jobs]
         try:
             yield from (future.result() for future in as_completed(futures))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def convert_segment(job: Job) -> int:
-    """Write one segment's points, images and part of the infos; returns the number of frames.
-
-    Files are written beside their place and moved there when the segment is whole; the part of the infos comes last.
-    """
-    source, name = job.source(), job.name
-    segment = Segment(job.root / job.split, name)
-    components = ["lidar", "camera_image", *(["lidar_box"] if job.split != "testing" else [])]
-    building = {kind: job.out / kind / f".{name}.building" for kind in (POINTS, IMAGES)}
+def _attempt(job: Job) -> int | DataError:
     try:
-        for folder in building.values():
-            shutil.rmtree(folder, ignore_errors=True)  # of a killed run
-            (folder / name).mkdir(parents=True)
-        infos, previous = [], None
-        for frame in segment.frames(segment.timestamps[:: job.every], components):
-            points = frame.points()
-            (building[POINTS] / point_file(name, frame.timestamp)).write_bytes(points.astype("<f4").tobytes())
-            for camera, image in frame.images.items():
-                (building[IMAGES] / image_file(name, frame.timestamp, CAMERAS[camera])).write_bytes(image.jpeg)
-            infos.append(frame_info(frame, previous, len(points)))
-            previous = frame.timestamp
-        for kind, folder in building.items():
-            shutil.rmtree(job.out / kind / name, ignore_errors=True)
-            os.replace(folder / name, job.out / kind / name)
-    finally:
-        for folder in building.values():
-            shutil.rmtree(folder, ignore_errors=True)
-    job.part.parent.mkdir(parents=True, exist_ok=True)
-    write_pickle({"source": source, "frames": infos}, job.part)
-    return len(infos)
+        return convert_segment(job)
+    except DataError as error:
+        return error
 
 
-def _collect(out: Path, split: str, jobs: list[Job]) -> Path:
-    frames = [info for job in jobs for info in job.finished() or ()]
+def _collect(out: Path, jobs: list[Job], found: Survey) -> Path:
+    """Join the parts of a split's infos."""
+    parts = [job.finished() for job in jobs]
+    if None in parts:
+        raise DataError(f"{found.folder}: segment {jobs[parts.index(None)].name} was changed while it was converted")
+    frames = [info for part in parts for info in part["frames"]]
     frames = [{"sample_idx": index, **info} for index, info in enumerate(frames)]
-    path = out / f"waymo_infos_{SPLITS[split]}.pkl"
+    left_out = [(job.name, time, what) for job, part in zip(jobs, parts) for time, what in part["left_out"].items()]
+    for complaint in (found.complaint(), _complaint(found.folder, len(frames), left_out)):
+        if complaint:
+            warnings.warn(complaint, stacklevel=3)
+    path = out / f"waymo_infos_{SPLITS[found.folder.name]}.pkl"
     infos = {"metainfo": metainfo(), "data_list": frames}
-    validate_waymo_infos(infos, str(path))
+    validate_waymo_infos(infos, str(path), tuple(CAMERAS.values()) if "camera_image" in found.sensors else ())
     return write_pickle(infos, path)
+
+
+def _complaint(folder: Path, kept: int, left_out: list[tuple[str, int, str]]) -> str:
+    """One sentence on the frames that are left out; empty without any."""
+    if not left_out:
+        return ""
+    parts = []
+    for what, count in Counter(what for _, _, what in left_out).items():
+        name, time = next((name, time) for name, time, other in left_out if other == what)
+        parts.append(f"{count} without {what} (first {time} of {name})")
+    return f"{folder}: {len(left_out)} of {kept + len(left_out)} frames left out: {', '.join(parts)}"

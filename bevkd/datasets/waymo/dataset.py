@@ -12,8 +12,8 @@ from mmdet3d.structures import LiDARInstance3DBoxes
 from bevkd.datasets import transforms  # noqa: F401  (importing transforms registers them)
 from bevkd.datasets.samples import WholeSamples, link_previous, read_infos, refuse_empty_filter
 
-from .convert import IMAGES, POINTS
 from .infos import validate_waymo_infos
+from .jobs import IMAGES, POINTS
 from .names import CAMERAS, CLASSES, REGENERATE
 
 

@@ -11,6 +11,7 @@ from .names import LASERS
 from .range_images import LaserCalibration, range_image_points
 
 POINT_FEATURES = ("x", "y", "z", "intensity", "elongation", "in_no_label_zone")
+"""Columns of a frame's points. The last is 1 in a no-label zone and -1 (in some older sets 0) outside."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Frame:
         pose: ``[4, 4]`` world from vehicle, about the middle of the frame; boxes and points are in this vehicle frame.
         lasers: calibrations by number; cameras: likewise.
         range_images: by LiDAR, first and second return ``[H, W, 4]`` float32: range (metres), intensity, elongation,
-            in a no-label zone (1) or not. A second return may be None.
+            in a no-label zone (1) or not (-1). Without an echo all four are -1. A second return may be None.
         pixel_poses: by LiDAR, ``[H, W, 6]``, see :func:`range_image_points`; only of LiDARs that have them.
         projections: by LiDAR and return, ``[H, W, 6]``: two times camera, u, v of each pixel's echo, 0 for no camera.
         images: by camera. boxes: 3D labels. camera_boxes: 2D labels by camera. What was not asked for is empty or None.

@@ -47,7 +47,7 @@ def frame_info(frame: Frame, previous: int | None, num_points: int) -> dict[str,
 
     Args:
         previous: timestamp of the frame before in its segment, None for the first.
-        num_points: number of points in the frame's file.
+        num_points: number of points in the frame's file; 0 where only the cameras are converted and there is no file.
 
     Returns:
         ``token``, ``prev``, ``context_name``, ``timestamp`` (microseconds, of the frame's start), ``ego2global``,

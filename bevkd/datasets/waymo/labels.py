@@ -9,7 +9,7 @@ from bevkd.errors import DataError
 from . import schema
 from .frames import CameraBoxes, LidarBoxes
 from .names import CAMERAS, DIFFICULTIES, TYPES
-from .parquet import ComponentFile
+from .parquet import ComponentFile, segment_names
 
 _BOX = (*(f"{part}.{axis}" for part in ("center", "size") for axis in "xyz"), "heading")
 _FLAT_BOX = tuple(f"{part}.{axis}" for part in ("center", "size") for axis in "xy")
@@ -84,7 +84,7 @@ def read_lidar_boxes(root: Path, segment: str, timestamps: list[int]) -> dict[in
 def _synced(root: Path, segment: str, labels: ComponentFile) -> tuple[np.ndarray, np.ndarray]:
     """Camera-synchronised boxes ``[M, 7]`` and cameras ``[M]`` in the rows of ``labels``; the component may lack."""
     boxes, cameras = np.full((len(labels.timestamps), 7), np.nan), np.zeros(len(labels.timestamps), np.int64)
-    if not (Path(root) / schema.LIDAR_CAMERA_SYNCED_BOX.name).is_dir():
+    if not segment_names(Path(root) / schema.LIDAR_CAMERA_SYNCED_BOX.name):
         return boxes, cameras
     file = ComponentFile(root, schema.LIDAR_CAMERA_SYNCED_BOX, segment)
     columns = _Columns(file, "laser_object_id")

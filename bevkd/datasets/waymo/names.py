@@ -1,5 +1,8 @@
 """Waymo's numbers for sensors, objects and difficulties, and the names that bevkd and mmdet3d give them."""
 
+SPLITS = {"training": "train", "validation": "val", "testing": "test", "testing_location": "testing_location"}
+"""Folder of each split, and its name in the info file's. The two testing splits share no segment and have no labels."""
+
 LASERS = {1: "TOP", 2: "FRONT", 3: "SIDE_LEFT", 4: "SIDE_RIGHT", 5: "REAR"}
 
 CAMERAS = {

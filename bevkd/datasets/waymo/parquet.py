@@ -26,6 +26,11 @@ _KINDS = {
 }
 
 
+def segment_names(folder: Path) -> set[str]:
+    """Names of the segments with a file in a component's folder; hidden files, as macOS leaves them, are none."""
+    return {path.stem for path in folder.glob("*.parquet") if not path.name.startswith(".")}
+
+
 class ComponentFile:
     """The table of one component and one segment.
 

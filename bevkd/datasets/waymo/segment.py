@@ -13,7 +13,7 @@ from . import schema
 from .frames import CameraCalibration, CameraImage, Frame, Stats, check_range_image
 from .labels import read_camera_boxes, read_lidar_boxes
 from .names import CAMERAS, LASERS
-from .parquet import ComponentFile, FrameRows
+from .parquet import ComponentFile, FrameRows, segment_names
 from .range_images import LaserCalibration
 
 FRAME_COMPONENTS = ("lidar", "camera_image", "lidar_box", "camera_box", "stats")
@@ -26,7 +26,7 @@ def find_segments(root: str | Path) -> list[str]:
         DataError: no such folder, or no segment in it.
     """
     folder = Path(root) / schema.VEHICLE_POSE.name
-    names = sorted(path.stem for path in folder.glob("*.parquet"))
+    names = sorted(segment_names(folder))
     if not names:
         raise DataError(f"{folder}: no segment; expected *.parquet of the component {schema.VEHICLE_POSE.name}")
     return names
@@ -36,7 +36,7 @@ class Segment:
     """A drive of some 20 seconds.
 
     Opening reads and checks calibrations and poses; everything else is read by :meth:`frames`, sensor data a frame at a
-    time. Components that nobody asks for need not be there.
+    time. Components that nobody asks for need not be there, nor the calibrations of sensors that nobody asks for.
 
     Args:
         root: folder of one split, which holds one folder per component.
@@ -45,7 +45,7 @@ class Segment:
     Attributes:
         timestamps: of the frames, in order of time, microseconds.
         poses: ``[4, 4]`` world from vehicle, by timestamp.
-        lasers: calibrations by LiDAR. cameras: by camera.
+        lasers: calibrations by LiDAR. cameras: by camera. Empty where the segment has no such file.
 
     Raises:
         DataError: a missing or damaged component, an unknown sensor, a pose or calibration that is none, or timestamps
@@ -89,11 +89,7 @@ class Segment:
         if unknown := [timestamp for timestamp in chosen if timestamp not in self.poses]:
             hint = nearest(str(unknown[0]), map(str, self.timestamps))
             raise DataError(f"segment {self.name} has no frame {unknown[0]}{hint}")
-        streamed = [
-            c for c in (schema.LIDAR, schema.LIDAR_CAMERA_PROJECTION, schema.CAMERA_IMAGE) if c.name in components
-        ]
-        streamed += [schema.LIDAR_POSE] if schema.LIDAR in streamed else []
-        readers = {component.name: self._reader(component, chosen) for component in streamed}
+        readers = {component.name: self._reader(component, chosen) for component in _streamed(components)}
         place = (self.root, self.name, self.timestamps)
         boxes = read_lidar_boxes(*place) if schema.LIDAR_BOX.name in components else {}
         flat = read_camera_boxes(*place) if schema.CAMERA_BOX.name in components else {}
@@ -115,26 +111,58 @@ class Segment:
                 stats.get(timestamp),
             )
 
+    def incomplete(self, components: Collection[str]) -> dict[int, str]:
+        """The frames that lack a row of one of their sensors, and what each lacks first ("camera_image of CAM_FRONT").
+
+        Only key columns are read.
+
+        Args:
+            components: see :meth:`frames`.
+        """
+        lacking: dict[int, str] = {}
+        for component in _streamed(components):
+            file, (key, kinds) = self._open(component), _sensor_key(component)
+            found = set(zip(file.timestamps.tolist(), file.keys[key].tolist()))
+            for sensor in self._expected(component):
+                for timestamp in self.timestamps:
+                    if (timestamp, sensor) not in found:
+                        lacking.setdefault(timestamp, f"{component.name} of {kinds[sensor]}")
+        return lacking
+
     def _open(self, component: schema.Component) -> ComponentFile:
         return ComponentFile(self.root, component, self.name)
+
+    def _has(self, component: schema.Component) -> bool:
+        return (self.root / component.name / f"{self.name}.parquet").is_file()
+
+    def _calibrated(self, component: schema.Component) -> dict[int, Any]:
+        """The calibrations of the sensors that a component is about."""
+        camera = component is schema.CAMERA_IMAGE
+        found = self.cameras if camera else self.lasers
+        if not found:
+            self._open(schema.CAMERA_CALIBRATION if camera else schema.LIDAR_CALIBRATION)  # says that it is missing
+        return found
+
+    def _expected(self, component: schema.Component) -> tuple[int, ...]:
+        """The sensors of which each frame has a row. Only the LiDAR on the roof has a pose at each pixel."""
+        return (1,) if component is schema.LIDAR_POSE else tuple(self._calibrated(component))
 
     def _reader(self, component: schema.Component, timestamps: list[int]) -> Any:
         """A function from a timestamp to what the component holds of that frame, by sensor."""
         file = self._open(component)
         rows = FrameRows(file, component.columns, timestamps)
-        camera = component is schema.CAMERA_IMAGE
-        known = self.cameras if camera else {1: None} if component is schema.LIDAR_POSE else self.lasers
-        key, kinds = ("camera_name", CAMERAS) if camera else ("laser_name", LASERS)
+        expected, calibrated = self._expected(component), self._calibrated(component)
+        key, kinds = _sensor_key(component)
 
         def read(timestamp: int) -> dict[int, Any]:
             found = {int(row[key]): row for row in rows.take(timestamp)}
-            if missing := [sensor for sensor in known if sensor not in found]:
+            if missing := [sensor for sensor in expected if sensor not in found]:
                 sensor = f"{kinds[missing[0]]} ({key} {missing[0]})"
                 raise DataError(f"{file.path}: frame {timestamp} has no row of {sensor}")
-            if unknown := [sensor for sensor in found if sensor not in (self.cameras if camera else self.lasers)]:
+            if unknown := [sensor for sensor in found if sensor not in calibrated]:
                 raise DataError(f"{file.path}: frame {timestamp}: {key} {unknown[0]} has no calibration")
             where = f"{file.path}: frame {timestamp}"
-            if camera:
+            if component is schema.CAMERA_IMAGE:
                 return {sensor: _image(row, f"{where}: {CAMERAS[sensor]}") for sensor, row in sorted(found.items())}
             return {
                 laser: _returns(row, component.channels, f"{where}: laser {LASERS[laser]}")
@@ -144,6 +172,8 @@ class Segment:
         return read
 
     def _lasers(self) -> dict[int, LaserCalibration]:
+        if not self._has(schema.LIDAR_CALIBRATION):
+            return {}
         file = self._open(schema.LIDAR_CALIBRATION)
         columns = file.table(*schema.LIDAR_CALIBRATION.columns)
         lasers = {}
@@ -161,6 +191,8 @@ class Segment:
         return lasers
 
     def _cameras(self) -> dict[int, CameraCalibration]:
+        if not self._has(schema.CAMERA_CALIBRATION):
+            return {}
         file = self._open(schema.CAMERA_CALIBRATION)
         columns = file.table(*schema.CAMERA_CALIBRATION.columns)
         cameras = {}
@@ -192,6 +224,16 @@ class Segment:
         if missing := [t for t in self.timestamps if t not in stats]:
             raise DataError(f"{file.path}: no row of frame {missing[0]}, which vehicle_pose has")
         return stats
+
+
+def _streamed(components: Collection[str]) -> list[schema.Component]:
+    """The components with a row for each frame and sensor that frames of ``components`` are made of."""
+    chosen = [c for c in (schema.LIDAR, schema.LIDAR_CAMERA_PROJECTION, schema.CAMERA_IMAGE) if c.name in components]
+    return chosen + [schema.LIDAR_POSE] * (schema.LIDAR in chosen)
+
+
+def _sensor_key(component: schema.Component) -> tuple[str, dict[int, str]]:
+    return ("camera_name", CAMERAS) if component is schema.CAMERA_IMAGE else ("laser_name", LASERS)
 
 
 def _sensors(file: ComponentFile, key: str, known: dict[int, str]) -> list[int]:

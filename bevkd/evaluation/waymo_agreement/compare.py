@@ -35,7 +35,7 @@ class Result:
 def measure(metric: str, predictions: Path, ground_truth: Path) -> dict[str, np.ndarray]:
     """Our numbers in the official op's layout: scores [B], counts [B, C, 3] (TP, FP, FN), weighted precision [B, C]."""
     rules = RULES[metric]
-    found, truth, _ = load(_predictions(predictions), ground_truth, True, rules)
+    found, truth, _ = load(_predictions(predictions), ground_truth, True, rules, doubt=False)
     scores = score(found, truth, rules=rules)
     suffixes = {name: f"/{key}" for name, key in SCORE_KEYS[metric].items()}
     numbers = {

@@ -13,7 +13,8 @@ from bevkd.errors import DataError
 from .breakdowns import Breakdown
 from .infos import objects_from_infos
 from .messages import ENUMS, TYPES
-from .objects import Objects, box_numbers, read_objects
+from .object_files import box_numbers, read_objects
+from .objects import Objects
 
 CAMERAS = tuple(ENUMS["CameraName.Name"].split())[1:6]  # in the order of their numbers, from 1
 _NUMBER = {"": 0, **{name: number for number, name in enumerate(CAMERAS, 1)}}
@@ -26,7 +27,8 @@ def read_camera_truth(path: str | Path) -> Objects:
     without the boxes that no camera sees; or the ``cam_sync_instances`` of an info file (``.pkl``).
 
     Raises:
-        DataError: see :func:`.objects.read_objects`; an unknown ``most_visible_camera_name``; no ``camera_synced_box``.
+        DataError: see :func:`.object_files.read_objects`; an unknown ``most_visible_camera_name``, or
+            no object that has one; no ``camera_synced_box``.
     """
     path = Path(path)
     if path.suffix == ".pkl":
@@ -39,7 +41,13 @@ def read_camera_truth(path: str | Path) -> Objects:
         wrong = np.flatnonzero(truth.cameras == code)
         if len(wrong):
             raise DataError(f"{truth.name(wrong[0])}: {sentence}")
-    return truth.rows(truth.cameras > 0)
+    seen = truth.rows(truth.cameras > 0)
+    if len(truth) and not len(seen):
+        raise DataError(
+            f"{path}: most_visible_camera_name is set in none of {len(truth)} objects, so that none counts; expected"
+            " labels of release 1.3.1 or later, with camera_synced_box"
+        )
+    return seen
 
 
 def _numbers(entry: Any) -> tuple:

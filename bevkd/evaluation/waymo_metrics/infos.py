@@ -11,7 +11,8 @@ import numpy as np
 from bevkd.datasets import safe_pickle
 from bevkd.errors import DataError, nearest
 
-from .objects import FrameKey, Objects, read_objects
+from .object_files import read_objects
+from .objects import FrameKey, Objects
 
 _REGENERATE = "make the infos again with tools/create_data.py"
 TYPE_OF = {"Car": 1, "Vehicle": 1, "Pedestrian": 2, "Sign": 3, "Cyclist": 4}
@@ -22,7 +23,7 @@ def read_truth(path: str | Path) -> Objects:
     """The ground truth of LiDAR detections in an info file (``.pkl``), or the objects of an ``Objects`` file.
 
     Raises:
-        DataError: see :func:`objects_from_infos` and :func:`.objects.read_objects`.
+        DataError: see :func:`objects_from_infos` and :func:`.object_files.read_objects`.
     """
     path = Path(path)
     return objects_from_infos(safe_pickle.load(path), str(path)) if path.suffix == ".pkl" else read_objects(path)
@@ -47,8 +48,9 @@ def objects_from_infos(infos: Mapping[str, Any], source: str = "infos", camera_o
     instances, points = ("cam_sync_instances", "num_top_lidar_pts") if camera_only else ("instances", "num_lidar_pts")
     needed = ("bbox_3d", "difficulty", points, *(("camera_id",) if camera_only else ()))
     rows, frames = [], []
+    labelled = any("instances" in info for info in infos["data_list"])  # those of a testing split have none
     for frame, info in enumerate(infos["data_list"]):
-        if camera_only and instances not in info:
+        if camera_only and labelled and instances not in info:
             raise DataError(f"{source}: {keys[frame]}: {instances} is missing; {_REGENERATE}")
         for number, instance in enumerate(info.get(instances) or ()):
             if instance["bbox_label_3d"] < 0:
@@ -63,6 +65,11 @@ def objects_from_infos(infos: Mapping[str, Any], source: str = "infos", camera_o
             camera = instance["camera_id"] + 1 if camera_only else 0
             rows.append([*instance["bbox_3d"], type_of[label], instance["difficulty"], instance[points], camera])
             frames.append(frame)
+    if camera_only and not rows and any(info.get("instances") for info in infos["data_list"]):
+        raise DataError(
+            f"{source}: {instances} is empty in all frames; convert the data set with its component"
+            " lidar_camera_synced_box"
+        )
     table = np.array(rows, dtype=np.float64).reshape(-1, 11)
     table[:, 2] += table[:, 5] / 2
     whole = table[:, 7:].astype(np.int64)

@@ -49,6 +49,9 @@ ENUMS = {
     "Submission.SensorType": "INVALID LIDAR_ALL LIDAR_TOP CAMERA_ALL CAMERA_LIDAR_TOP CAMERA_LIDAR_ALL",
 }
 TYPES = tuple(ENUMS["Label.Type"].split())
+LEVELS = tuple(ENUMS["Label.DifficultyLevel"].split())[1:]
+BOX_FIELDS = ("center_x", "center_y", "center_z", "length", "width", "height", "heading")
+"""Fields of ``Label.Box`` in the order of our columns."""
 _CHUNK = 4096  # objects parsed at a time
 
 

@@ -1,19 +1,16 @@
-"""Labelled or predicted boxes of many frames as columns, read from and written to Waymo's ``Objects`` files."""
+"""Labelled or predicted boxes of many frames as columns, checked."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from bevkd.errors import DataError
 
-from .checks import BOX_FIELDS, check_columns, refuse_repeated_frames
-from .messages import message, read_chunks
+from .messages import BOX_FIELDS, LEVELS, TYPES
 
 _FEW_POINTS = 5  # a box with at most so many LiDAR points is LEVEL_2 where no one graded it
 
@@ -103,7 +100,7 @@ class Objects:
             excused=np.zeros(count, bool) if excused is None else np.asarray(excused, dtype=bool),
             source=source,
         )
-        check_columns(objects)
+        _check_columns(objects)
         objects.types, objects.difficulties = objects.types.astype(np.uint8), objects.difficulties.astype(np.uint8)
         return objects
 
@@ -127,47 +124,41 @@ def _integers(values: np.ndarray) -> np.ndarray:
     return values.astype(np.int64) if whole else values
 
 
-def read_objects(path: str | Path, numbers: Callable[[Any], tuple] | None = None) -> Objects:
-    """An ``Objects`` file as columns, in bounded memory: some 130 bytes an object.
+def _check_columns(objects: Objects) -> None:
+    """Refuse columns that do not fit together, see :meth:`Objects.from_arrays`."""
+    for field in dataclasses.fields(objects):
+        column = getattr(objects, field.name)
+        if isinstance(column, np.ndarray) and len(column) != len(objects):
+            raise DataError(f"{objects.source}: {field.name} number {len(column)}, expected {len(objects)} like boxes")
+        if field.name in ("types", "difficulties", "points") and column is not None and column.dtype.kind not in "iu":
+            raise DataError(f"{objects.source}: {field.name} are {column.dtype}, expected whole numbers")
+    if len(objects) and not 0 <= objects.frames.min() <= objects.frames.max() < len(objects.keys):
+        raise DataError(
+            f"{objects.source}: frames go to {objects.frames.max()}, expected rows of {len(objects.keys)} keys"
+        )
+    seen: set[FrameKey] = set()
+    for key in objects.keys:
+        if key in seen:
+            raise DataError(f"{objects.source}: {key} is among the keys twice, expected every frame once")
+        seen.add(key)
 
-    Args:
-        numbers: What is taken of an ``Object`` message: the box, score, type, difficulty, points, whether it overlaps a
-            no-label zone, camera. By default the LiDAR's box and points, and no camera.
+    def refuse(wrong: np.ndarray, what: str, values: np.ndarray, expected: str) -> None:
+        rows = np.flatnonzero(wrong)
+        if len(rows):
+            raise DataError(f"{objects.name(rows[0])}: {what} is {values[rows[0]]}, expected {expected}")
 
-    Raises:
-        DataError: see :func:`bevkd.evaluation.waymo_metrics.messages.read_chunks` and :meth:`Objects.from_arrays`.
-    """
-    tables: list[np.ndarray] = []
-    frames: list[np.ndarray] = []
-    rows_of: dict[tuple[str, int, int], int] = {}
-    numbers = numbers or _numbers
-    for chunk in read_chunks(path):
-        entries = chunk.objects
-        tables.append(np.array([numbers(entry) for entry in entries], dtype=np.float64).reshape(-1, 13))
-        keys = [(entry.context_name, entry.camera_name, entry.frame_timestamp_micros) for entry in entries]
-        frames.append(np.fromiter((rows_of.setdefault(key, len(rows_of)) for key in keys), np.int64, len(keys)))
-    table = np.concatenate(tables) if tables else np.empty((0, 13))
-    objects = Objects.from_arrays(
-        boxes=np.ascontiguousarray(table[:, :7]), types=table[:, 8].astype(np.int64),
-        frames=np.concatenate(frames) if frames else np.empty(0, np.int64), scores=table[:, 7],
-        difficulties=table[:, 9].astype(np.int64), points=table[:, 10].astype(np.int64), excused=table[:, 11] != 0,
-        keys=[FrameKey(*key) for key in rows_of], source=str(path),
+    known = ", ".join(f"{number} ({name})" for number, name in enumerate(TYPES) if number)
+    refuse((objects.types < 1) | (objects.types >= len(TYPES)), "type", objects.types, known)
+    refuse(
+        (objects.difficulties < 0) | (objects.difficulties > len(LEVELS)), "difficulty", objects.difficulties,
+        "1 (LEVEL_1), 2 (LEVEL_2) or 0 (not graded)",
     )  # fmt: skip
-    refuse_repeated_frames(objects)
-    objects.cameras = table[:, 12].astype(np.uint8)
-    return objects
-
-
-def _numbers(entry) -> tuple:
-    label = entry.object
-    return (
-        *box_numbers(label.box), entry.score, label.type, label.detection_difficulty_level,
-        label.num_lidar_points_in_box, entry.overlap_with_nlz, 0,
-    )  # fmt: skip
-
-
-def box_numbers(box: Any) -> tuple:
-    return (box.center_x, box.center_y, box.center_z, box.length, box.width, box.height, box.heading)
+    for column, field in enumerate(BOX_FIELDS):
+        values = objects.boxes[:, column]
+        refuse(~np.isfinite(values), field, values, "a finite number")
+        if column in (3, 4, 5):
+            refuse(values < 0, field, values, "at least 0")
+    refuse(~((objects.scores >= 0) & (objects.scores <= 1)), "score", objects.scores, "0 to 1")
 
 
 def graded(truth: Objects) -> Objects:
@@ -187,35 +178,3 @@ def graded(truth: Objects) -> Objects:
     truth = truth.rows(truth.points > 0)
     by_points = np.where(truth.points <= _FEW_POINTS, 2, 1).astype(np.uint8)
     return dataclasses.replace(truth, difficulties=np.where(truth.difficulties == 0, by_points, truth.difficulties))
-
-
-def write_chunks(objects: Objects, ids: Iterable[str] | None = None) -> Iterator[bytes]:
-    """``Objects`` messages in bytes; joined they are one ``Objects`` file.
-
-    Args:
-        ids: [N] Waymo's object ids; left out when None.
-    """
-    labels = itertools.repeat(None) if ids is None else iter(ids)
-    for begin in range(0, len(objects), 4096):
-        part = objects.rows(slice(begin, begin + 4096))
-        chunk = message("Objects")()
-        points = itertools.repeat(None) if part.points is None else part.points.tolist()
-        columns = (part.boxes, part.types, part.frames, part.scores, part.difficulties, part.excused)
-        for (box, kind, frame, score, difficulty, excused), count in zip(zip(*(c.tolist() for c in columns)), points):
-            entry = chunk.objects.add(score=score)
-            entry.context_name, camera, entry.frame_timestamp_micros = objects.keys[frame]
-            if camera:
-                entry.camera_name = camera
-            label = entry.object
-            for field, value in zip(BOX_FIELDS, box):
-                setattr(label.box, field, value)
-            label.type = kind
-            if difficulty:
-                label.detection_difficulty_level = difficulty
-            if count is not None:
-                label.num_lidar_points_in_box = count
-            if excused:
-                entry.overlap_with_nlz = True
-            if (name := next(labels)) is not None:
-                label.id = name
-        yield chunk.SerializeToString()

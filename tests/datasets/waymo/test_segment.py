@@ -2,6 +2,7 @@
 
 import io
 import json
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -71,17 +72,40 @@ def test_returns_hold_what_waymos_do(frames):
             both = second[..., 0] > 0
             assert (first[both, 0] > 0).all()
             assert (second[both, 0] > first[both, 0]).all()
-            assert first[first[..., 0] <= 0].max(initial=-1) == -1
+            for image in (first, second):
+                assert (image[image[..., 0] <= 0] == -1).all()
+                assert set(np.unique(image[image[..., 0] > 0, 3])) <= {-1.0, 1.0}
             echo = first[first[..., 0] > 0]
             assert echo[:, 1].min() >= 0
             assert echo[:, 1].max() <= 1
             assert echo[:, 2].min() >= 0
             assert echo[:, 2].max() <= 1.5
-            assert set(np.unique(echo[:, 3])) <= {0.0, 1.0}
             assert echo[:, 0].max() < (76 if laser == 1 else 21)
     roof = frames[0].range_images[1]
     assert (roof[1][..., 0] > 0).sum() > 20
     assert 0 < (roof[0][..., 3] == 1).mean() < 0.5
+
+
+def column(waymo_set, component, name):
+    (path,) = (waymo_set / "validation" / component).glob("*.parquet")
+    return pq.read_table(path).column(name).to_pylist()
+
+
+def test_codes_are_those_of_the_real_files(waymo_set):
+    """What the official converter to v2 writes: null for an unset difficulty, UUIDs for 2D objects."""
+    for component, title in (("lidar_box", "LiDARBoxComponent"), ("camera_box", "CameraBoxComponent")):
+        levels = column(waymo_set, component, f"[{title}].difficulty_level.detection")
+        assert set(levels) <= {None, 2}
+        assert None in levels
+        assert levels == column(waymo_set, component, f"[{title}].difficulty_level.tracking")
+    headings = np.array(column(waymo_set, "lidar_box", "[LiDARBoxComponent].box.heading"))
+    assert -np.pi <= headings.min() < headings.max() < np.pi
+    assert all(str(uuid.UUID(name)) == name for name in column(waymo_set, "camera_box", "key.camera_object_id"))
+    assert set(column(waymo_set, "lidar_pose", "key.laser_name")) == {1}
+    beams = column(waymo_set, "lidar_calibration", "[LiDARCalibrationComponent].beam_inclination.values")
+    assert [values is None for values in beams] == [False, True, True, True, True]
+    accelerations = np.array(column(waymo_set, "lidar_box", "[LiDARBoxComponent].acceleration.x"))
+    assert 0 < np.abs(accelerations).max() < 30
 
 
 def test_boxes_hold_the_points_they_say(frames):

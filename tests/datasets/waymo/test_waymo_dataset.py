@@ -9,6 +9,7 @@ import pytest
 from mmdet3d.datasets import WaymoDataset
 from mmdet3d.datasets.transforms import LoadPointsFromFile
 
+from bevkd.datasets.transforms.lidar import LoadWaymoPoints
 from bevkd.datasets.waymo.convert import convert
 from bevkd.datasets.waymo.dataset import WaymoBEVDataset
 from bevkd.datasets.waymo.names import CAMERAS
@@ -71,6 +72,38 @@ def test_no_label_zones_can_be_left_out(folder):
         for keep in (True, False)
     )
     assert 0 < len(outside["inputs"]["points"]) < len(every["inputs"]["points"])
+
+
+@pytest.fixture
+def marked(tmp_path):
+    """``marked(column)``: the info of four points whose sixth column is given."""
+
+    def write(*marks):
+        cloud = np.arange(24, dtype=np.float32).reshape(4, 6)
+        cloud[:, 5] = marks
+        cloud.tofile(tmp_path / "points.bin")
+        return {"lidar_points": {"lidar_path": str(tmp_path / "points.bin"), "num_pts_feats": 6, "num_points": 4}}
+
+    return write
+
+
+def test_minus_one_and_zero_are_outside_no_label_zones(marked):
+    """Real range images mark 1 inside and -1 outside (waymo-research/waymo-open-dataset#116 and #132)."""
+    info = marked(-1, 1, 0, -1)
+    assert LoadWaymoPoints(no_label_zones=False).transform(dict(info))["points"].tensor[:, 0].tolist() == [0, 12, 18]
+    assert len(LoadWaymoPoints().transform(dict(info))["points"]) == 4
+
+
+def test_a_sixth_column_that_is_no_mark_is_refused(marked):
+    """mmdet3d's own converter writes times there."""
+    loader = LoadWaymoPoints(no_label_zones=False)
+    for value in (1.5e9, np.nan):
+        with pytest.raises(DataError, match=r"points.bin: in_no_label_zone is (1.5e\+09|nan), expected 1 \(in a"):
+            loader.transform(marked(-1, value, 1, -1))
+    info = marked(-1, -1, -1, -1)
+    info["lidar_points"].update(num_pts_feats=4, num_points=6)
+    with pytest.raises(DataError, match=r"points.bin: 4 numbers a point, expected 6 with in_no_label_zone"):
+        loader.transform(info)
 
 
 def test_the_frame_before(folder):
