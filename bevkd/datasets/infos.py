@@ -10,8 +10,9 @@ import numpy as np
 
 from bevkd.errors import DataError
 
-from .constants import CAMERAS, CLASSES
+from .constants import CAMERAS, CLASSES, POINT_FEATURES
 from .nuscenes_tables import explained, open_nuscenes
+from .point_files import count_points, refuse_other_columns
 from .validate import validate_infos
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ _SPLITS = {
     "v1.0-trainval": {"train": "train", "val": "val"},
     "v1.0-test": {"test": "test"},
 }
-_POINT_BYTES = 20
 
 
 def create_infos(
@@ -118,6 +118,8 @@ def _info_maker(nusc: "NuScenes", root: Path, max_sweeps: int, ignored: set[str]
         if missing:
             raise DataError(f"sample {sample['token']}: no key frame of {missing[0]} in table sample_data")
         lidar = nusc.get("sample_data", sample["data"]["LIDAR_TOP"])
+        if not sample["prev"]:  # one file of every scene is looked into; the others count by their size
+            refuse_other_columns(root / lidar["filename"])
         lidar2ego, ego2global = _poses(nusc, lidar)
         lidar2global = ego2global @ lidar2ego
         global2lidar = _inverse(lidar2global)
@@ -128,7 +130,7 @@ def _info_maker(nusc: "NuScenes", root: Path, max_sweeps: int, ignored: set[str]
             "ego2global": ego2global.tolist(),
             "images": {name: _image(nusc, root, sample["data"][name], lidar2global) for name in CAMERAS},
             "lidar_points": {
-                "num_pts_feats": 5,
+                "num_pts_feats": POINT_FEATURES,
                 "lidar_path": Path(lidar["filename"]).name,
                 "lidar2ego": lidar2ego.tolist(),
                 "num_points": count(lidar["filename"]),
@@ -148,12 +150,9 @@ def _info_maker(nusc: "NuScenes", root: Path, max_sweeps: int, ignored: set[str]
 
 def _count_points(path: Path) -> int:
     try:
-        size = path.stat().st_size
-    except OSError:
+        return count_points(path)
+    except FileNotFoundError:
         raise DataError(f"{path}: missing, but table sample_data names it; expected a LiDAR sweep") from None
-    if size == 0 or size % _POINT_BYTES:
-        raise DataError(f"{path}: {size} bytes, expected a positive multiple of {_POINT_BYTES} (5 float32 per point)")
-    return size // _POINT_BYTES
 
 
 def _poses(nusc: "NuScenes", sample_data: dict) -> tuple[np.ndarray, np.ndarray]:
