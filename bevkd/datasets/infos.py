@@ -12,7 +12,7 @@ from bevkd.errors import DataError
 
 from .constants import CAMERAS, CLASSES, POINT_FEATURES
 from .nuscenes_tables import explained, open_nuscenes
-from .point_files import count_points, refuse_other_columns
+from .point_files import count_points, read_points
 from .validate import validate_infos
 
 if TYPE_CHECKING:
@@ -118,8 +118,9 @@ def _info_maker(nusc: "NuScenes", root: Path, max_sweeps: int, ignored: set[str]
         if missing:
             raise DataError(f"sample {sample['token']}: no key frame of {missing[0]} in table sample_data")
         lidar = nusc.get("sample_data", sample["data"]["LIDAR_TOP"])
+        num_points = count(lidar["filename"])
         if not sample["prev"]:  # one file of every scene is looked into; the others count by their size
-            refuse_other_columns(root / lidar["filename"])
+            read_points(root / lidar["filename"])
         lidar2ego, ego2global = _poses(nusc, lidar)
         lidar2global = ego2global @ lidar2ego
         global2lidar = _inverse(lidar2global)
@@ -133,7 +134,7 @@ def _info_maker(nusc: "NuScenes", root: Path, max_sweeps: int, ignored: set[str]
                 "num_pts_feats": POINT_FEATURES,
                 "lidar_path": Path(lidar["filename"]).name,
                 "lidar2ego": lidar2ego.tolist(),
-                "num_points": count(lidar["filename"]),
+                "num_points": num_points,
             },
             "lidar_sweeps": [],
         }

@@ -13,7 +13,7 @@ from .constants import POINT_FEATURES
 _FAR = 1000.0  # metres; no automotive LiDAR returns come from there, but misread bytes do
 _BAD_FRACTION = 0.1
 _FLAT = 5.0  # metres of standard deviation that heights of a street scene stay below
-_WIDTHS = (3, 4, 5, 6, 7, 8)
+_WIDTHS = (4, 5, 6, 7, 8)
 _SAMPLE = 1024
 
 
@@ -44,8 +44,8 @@ def read_points(path: str | Path, num_points: int | None = None, features: int =
     count = _whole_points(path, raw.size, features)
     if num_points is not None and count != num_points:
         raise DataError(
-            f"{path}: {count} points of {features} numbers, but the info file says {num_points} (num_points); the "
-            f"sweep was changed or num_pts_feats is wrong"
+            f"{path}: {count} points, but the info file says {num_points} (num_points, {features} numbers each); the "
+            "sweep was changed"
         )
     points = raw.view(np.float32).reshape(-1, features)
     _check_columns(path, points)
@@ -69,15 +69,6 @@ def read_record(record: dict[str, Any], features: int = POINT_FEATURES) -> np.nd
         DataError: see :func:`read_points`.
     """
     return read_points(record["lidar_path"], record.get("num_points"), record.get("num_pts_feats", features))
-
-
-def refuse_other_columns(path: str | Path, features: int = POINT_FEATURES) -> None:
-    """Look into a file whether its points may have ``features`` numbers.
-
-    Raises:
-        DataError: see :func:`read_points`.
-    """
-    read_points(path, features=features)
 
 
 def _whole_points(path: str | Path, size: int, features: int) -> int:
@@ -106,11 +97,16 @@ def _check_columns(path: str | Path, points: np.ndarray) -> None:
     if not spread > _FLAT:  # also where it is NaN
         return
     values = points.ravel()
-    others = [w for w in _WIDTHS if w != points.shape[1] and len(values) % w == 0]
-    flattest = min(others, key=lambda width: _height_spread(values.reshape(-1, width)), default=None)
-    if flattest is not None and 3 * _height_spread(values.reshape(-1, flattest)) < spread:
+    others = {
+        width: _height_spread(values.reshape(-1, width))
+        for width in _WIDTHS
+        if width != points.shape[1] and len(values) % width == 0
+    }
+    flat = min(others.values(), default=np.inf)
+    likely = next((width for width, height in others.items() if height <= 1.5 * flat and 3 * height < spread), None)
+    if likely is not None:
         raise DataError(
-            f"{path}: its points look like {flattest} numbers each, expected {points.shape[1]} (num_pts_feats in the "
+            f"{path}: its points look like {likely} numbers each, expected {points.shape[1]} (num_pts_feats in the "
             "info file, 5 where it says nothing)"
         )
 

@@ -103,7 +103,7 @@ def _check_mounts(
         cam2ego.add(int(lidar2cam.samples[row]), field, records[row]["cam2ego"])
     others = inverse(key.lidar2ego[lidar2cam.samples[mounted]]) @ check_rigid(cam2ego, mount=True)
     lag = np.minimum(lags[mounted], 1.0)
-    turn, distance = np.radians(2.0) + TOP_TURN * lag, 0.2 + TOP_SPEED / 2 * lag
+    turn, distance = np.radians(2.0) + TOP_TURN * lag, 0.2 + TOP_SPEED * lag
     formula = "inv(cam2ego) @ lidar2ego"
     check_agreement(lidar2cam, np.array(mounted, int), others, turn, distance, formula)
     return np.array(["cam2ego" in record for record in records])

@@ -10,7 +10,7 @@ from .columns import Column, as_matrix
 
 _NOT_ORTHONORMAL = 1e-3  # float32 files are within 1e-6
 _MOUNT_REACH = 30.0  # metres from a vehicle's origin to its sensors, trucks included
-TOP_SPEED, TOP_TURN = 100.0, np.radians(90.0)  # metres and radians a second that no vehicle reaches
+TOP_SPEED, TOP_TURN = 60.0, np.radians(90.0)  # metres and radians a second that no vehicle reaches
 _MOVING = 1.0  # metres between two key frames; below, GPS noise has the say
 _ENOUGH = 10
 _ONE_WAY = 0.8
@@ -83,7 +83,7 @@ def check_vehicle(column: Column, seconds: np.ndarray) -> np.ndarray:
     """``ego2global`` of every sample, in the file's order, as ``[S, 4, 4]``.
 
     Neighbours in the file that are less than two seconds apart are one drive. A vehicle does not move at more than
-    100 m/s, and it moves along the same axis of its own frame all the time, whatever the frame's convention; under an
+    60 m/s, and it moves along the same axis of its own frame all the time, whatever the frame's convention; under an
     inverted pose it does not, as soon as its heading changes.
 
     Raises:

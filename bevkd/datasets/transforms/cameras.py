@@ -100,8 +100,8 @@ class LoadCameras(BaseTransform):
 
     Raises:
         DataError: a camera is not in the sample, or its image is missing, undecodable or of another size than the
-            info file says; the principal point is outside of it; or the sample knows no previous key frame. ConfigError:
-            an unknown key in ``augment``; no camera, or one named twice.
+            info file says; the principal point is outside of it; or the sample knows no previous key frame.
+        ConfigError: an unknown key in ``augment``; no camera, or one named twice.
     """
 
     def __init__(
@@ -151,8 +151,8 @@ class LoadCameras(BaseTransform):
             u, v = intrinsics[:2, 2]
             if principal_point_outside(u, v, *shape):
                 raise DataError(
-                    f"{record['img_path']}: image is {shape[1]}x{shape[0]} pixels, but {name}.cam2img has its principal "
-                    f"point at ({u:.0f}, {v:.0f}), expected cam2img of the image as stored"
+                    f"{record['img_path']}: image is {shape[1]}x{shape[0]} pixels, but the principal point of "
+                    f"{name}.cam2img is ({u:.0f}, {v:.0f}), expected cam2img of the image as stored"
                 )
             cam2img = np.eye(4)
             cam2img[:3, :3] = pixel_map @ intrinsics
