@@ -31,12 +31,12 @@ class Boxes:
         counts = list(map(len, lists))
         self.samples = np.repeat(np.arange(len(counts)), counts)
         self.starts = np.r_[0, np.cumsum(counts)]
+        everything = list(chain.from_iterable(lists))
         try:
-            rows = list(map(itemgetter(*_KEYS), chain.from_iterable(lists)))
+            boxes, labels, _, points, velocities = (list(map(itemgetter(key), everything)) for key in _KEYS)
         except (KeyError, TypeError):
             self._name_missing(lists)
             raise
-        boxes, labels, _, points, velocities = map(list, zip(*rows)) if rows else ([] for _ in _KEYS)
         self.boxes = self._rows("bbox_3d", boxes, 7)
         self.labels = self._numbers("bbox_label_3d", labels, np.int64)
         self.velocities = self._rows("velocity", velocities, 2)

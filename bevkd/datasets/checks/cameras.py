@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .columns import Column
+from .columns import Column, rectangle
 
 _UPRIGHT = np.cos(np.radians(60.0))
 _LEVEL = np.sin(np.radians(30.0))
@@ -21,7 +21,8 @@ def check_intrinsics(column: Column, sizes: np.ndarray) -> np.ndarray:
         DataError: not finite, singular or transposed; a focal length that is not in pixels; a principal point outside
             of the image, which shows that the image was resized and ``cam2img`` was not.
     """
-    column.values = [_corner(value) for value in column.values]
+    if rectangle(column.values, 3, 3) is None:  # some are larger, or none
+        column.values = [_corner(value) for value in column.values]
     matrices = column.matrices(3, 3).values
     focal, centre = matrices[:, (0, 1), (0, 1)], matrices[:, :2, 2]
     singular = (focal <= 0).any(1) | (np.abs(np.linalg.det(matrices)) < 1e-6)

@@ -29,7 +29,9 @@ def check_images(file: InfoFile, cameras: tuple[str, ...], key: KeyFrames, boxes
         return
     lidar2cam, cam2img, times, records = Column(file), Column(file), Column(file), []
     timed, sizes = [], []
-    fields = {name: f"images.{name}" for name in cameras}
+    fields, stamps, poses, matrices = (
+        {name: f"images.{name}{key}" for name in cameras} for key in ("", ".timestamp", ".lidar2cam", ".cam2img")
+    )
     for index, info in enumerate(file.samples):
         images = info.get("images") or {}
         for name, field in fields.items():
@@ -37,13 +39,16 @@ def check_images(file: InfoFile, cameras: tuple[str, ...], key: KeyFrames, boxes
                 where = f"{file.path}: sample {info['token']}"
                 raise DataError(f"{where}: camera {name} is missing; there is: {', '.join(images) or 'none'}")
             record = images[name]
-            if not isinstance(record, dict) or any(key not in record for key in _KEYS):
+            try:
+                pose, intrinsics, _ = record["lidar2cam"], record["cam2img"], record["img_path"]
+            except (KeyError, TypeError):
                 require(record, _KEYS, file.where(index, field))
+                raise
             if "timestamp" in record:
-                times.add(index, f"{field}.timestamp", record["timestamp"])
+                times.add(index, stamps[name], record["timestamp"])
                 timed.append(len(records))
-            lidar2cam.add(index, f"{field}.lidar2cam", record["lidar2cam"])
-            cam2img.add(index, f"{field}.cam2img", record["cam2img"])
+            lidar2cam.add(index, poses[name], pose)
+            cam2img.add(index, matrices[name], intrinsics)
             sizes.append(_size(record, file, index, field))
             records.append(record)
     lags = np.full(len(records), _UNKNOWN_LAG)
