@@ -82,6 +82,7 @@ MICRO = {
 }
 POSES = {
     "lidar2cam transposed": (images(pose("lidar2cam", np.transpose)), r"lidar2cam: .*bottom row .*transposed"),
+    "bottom row": (images(lambda i: i["lidar2cam"].__setitem__(3, [0, 0, 0, 2])), "row is 0 0 0 2, expected 0 0 0 1$"),
     "lidar2cam inverted": (images(pose("lidar2cam", np.linalg.inv)), r"lidar2cam: differs from inv\(cam2ego\)"),
     "cam2ego inverted": (images(pose("cam2ego", np.linalg.inv)), r"lidar2cam: differs from inv\(cam2ego\)"),
     "lidar2cam inverted, alone": (images(pose("lidar2cam", np.linalg.inv, "cam2ego")), "degrees from upright"),
