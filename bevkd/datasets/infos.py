@@ -11,9 +11,10 @@ import numpy as np
 from bevkd.errors import DataError
 from bevkd.structures.files import whole_file
 
-from .constants import CAMERAS, CLASSES
+from .constants import CAMERAS, CLASSES, POINT_FEATURES
 from .download import POINT_BYTES, Download, survey, sweeps_before
 from .nuscenes_tables import explained, open_nuscenes
+from .point_files import read_points
 from .splits import info_name, official_splits, split_scenes
 from .validate import validate_infos
 
@@ -150,7 +151,7 @@ def _info(nusc: "NuScenes", download: Download, sample: dict, ignored: set[str])
         "ego2global": ego2global.tolist(),
         "images": {},
         "lidar_points": {
-            "num_pts_feats": 5,
+            "num_pts_feats": POINT_FEATURES,
             "lidar_path": Path(lidar["filename"]).name,
             "lidar2ego": lidar2ego.tolist(),
         },
@@ -159,6 +160,8 @@ def _info(nusc: "NuScenes", download: Download, sample: dict, ignored: set[str])
     if "camera" in download.sensors:
         info["images"] = {name: _image(nusc, sample["data"][name], lidar2global) for name in CAMERAS}
     if "lidar" in download.sensors:
+        if not sample["prev"]:  # one file of every scene is looked into; the others count by their size
+            read_points(download.sizes.root / lidar["filename"])
         info["lidar_points"]["num_points"] = download.sizes[lidar["filename"]] // POINT_BYTES
         records = sweeps_before(nusc, lidar, download.max_sweeps)
         info["lidar_sweeps"] = [

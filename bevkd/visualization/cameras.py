@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.patheffects import Normal, Stroke
 
+from bevkd.datasets.constants import CAMERAS
 from bevkd.errors import DataError
 from bevkd.visualization.outlines import EDGES, FRONT_FACE, box_corners_3d, clip_polygon, clip_segments, project
 from bevkd.visualization.style import (
@@ -26,7 +27,6 @@ from bevkd.visualization.style import (
     save_figure,
 )
 
-CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT")
 MOSAIC = (
     "CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_LEFT", "CAM_BACK", "CAM_BACK_RIGHT",
     "CAM_SIDE_LEFT", "CAM_SIDE_RIGHT",
@@ -45,7 +45,7 @@ def draw_cameras(
     prediction_names: Sequence[str] | None = None,
     cameras: Sequence[str] = CAMERAS,
 ) -> Path:
-    """Draw a mosaic: front-left, front, front-right over back-left, back, back-right or the two sides.
+    """Draw a mosaic: front-left, front, front-right over back-left, back, back-right or the two sides, then others.
 
     Ground truth is solid, predictions are dashed, both coloured by class; the filled face is the front.
 
@@ -72,7 +72,7 @@ def draw_cameras(
     ]
     sets = [(array, _names_of(array, given), dashed) for array, given, dashed in sets]
 
-    shown = [name for name in MOSAIC if name in cameras] or list(cameras)
+    shown = [name for name in MOSAIC if name in cameras] + [name for name in cameras if name not in MOSAIC]
     columns = min(3, len(shown))
     tile_heights = [round(TILE_WIDTH * image.shape[0] / image.shape[1]) for image in images]
     tallest = max(tile_heights)

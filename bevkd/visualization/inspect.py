@@ -31,7 +31,7 @@ class Inspection:
         predictions: [P, >=7] boxes at or above the score asked for, best first, bottom-centre z, LiDAR frame.
         scores: [P]. prediction_names: class of each.
         gt_boxes: [M, >=7]. gt_names: class of each.
-        points: [N, 5] the key frame's x, y, z, intensity, and ring (nuScenes) or elongation (Waymo).
+        points: [N, <=5] the key frame's x, y, z, intensity, and ring (nuScenes) or elongation (Waymo).
         images: one [H, W, 3] uint8 RGB image per camera as stored; empty when the data set names none.
         lidar2img: [N, 4, 4] to pixels of ``images``. cameras: their names.
         grid: the grid of ``high``.
@@ -218,12 +218,10 @@ def _located(path: str, root: Path, channel: str) -> Path:
 
 
 def _points(info: Mapping, root: Path) -> np.ndarray:
-    from bevkd.datasets.transforms.lidar import read_points
+    from bevkd.datasets.point_files import read_record
 
     record = info["lidar_points"]
-    return read_points(_located(record["lidar_path"], root, "LIDAR_TOP"), features=record.get("num_pts_feats", 5))[
-        :, :5
-    ]
+    return read_record({**record, "lidar_path": _located(record["lidar_path"], root, "LIDAR_TOP")})[:, :5]
 
 
 def _cameras(info: Mapping, root: Path) -> tuple[list[np.ndarray], np.ndarray, list[str]]:

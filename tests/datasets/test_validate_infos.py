@@ -99,7 +99,7 @@ CASES = {
     "degrees": (damage((*FIRST, "instances", 0, "bbox_3d", 6), 90.0), "degrees"),
     "box length": (damage((*FIRST, "instances", 0, "bbox_3d"), [0.0] * 9), "bbox_3d has 9"),
     "no velocity": (damage((*FIRST, "instances", 0, "velocity"), KeyError), "'velocity' is missing"),
-    "sweep order": (damage(("data_list", 1, "lidar_sweeps", 0, "timestamp"), 2e9), "expected newest first"),
+    "sweep order": (damage(("data_list", 1, "lidar_sweeps", 0, "timestamp"), 1532402928.0), "expected newest first"),
     "sweep pose": (damage(("data_list", 1, "lidar_sweeps", 0, "lidar_points", "lidar2sensor"), SINGULAR), "singular"),
 }
 

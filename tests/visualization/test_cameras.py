@@ -126,3 +126,15 @@ def test_refusals_name_what_is_wrong(tmp_path):
     with pytest.raises(DataError, match=r"predicted boxes have shape \(1, 5\)"):
         draw_cameras(images(), rig(), box, box[:, :5], path=path)
     assert not path.exists()
+
+
+@pytest.mark.parametrize("names", [("wide",), ("CAM_FRONT", "tele"), tuple(f"c{k}" for k in range(8))])
+def test_other_cameras_are_all_shown(tmp_path, names):
+    """Names beside nuScenes' come after them; none is left out."""
+    pictures = [np.full((HEIGHT, WIDTH, 3), 30 * k, np.uint8) for k in range(len(names))]
+    path = draw_cameras(
+        pictures, np.stack([rig()[0]] * len(names)), np.zeros((0, 7)), path=tmp_path / "a.png", cameras=names
+    )
+    rows, columns = -(-len(names) // 3), min(3, len(names))
+    assert read(path).shape[:2] == (
+        rows * (TILE_HEIGHT + GAP) + GAP + LEGEND_HEIGHT, columns * TILE_WIDTH + (columns + 1) * GAP)  # fmt: skip

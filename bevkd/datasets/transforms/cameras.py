@@ -11,6 +11,7 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 from PIL import Image, UnidentifiedImageError
 
+from bevkd.datasets.checks.cameras import principal_point_outside
 from bevkd.datasets.constants import CAMERAS
 from bevkd.errors import ConfigError, DataError
 
@@ -72,7 +73,7 @@ def lidar2global(frame: dict) -> np.ndarray:
 
 @TRANSFORMS.register_module()
 class LoadCameras(BaseTransform):
-    """Six images, resized and cropped to ``size``, and the matrices that project LiDAR points into them.
+    """One image per camera, resized and cropped to ``size``, and the matrices that project LiDAR points into them.
 
     Sets ``results['img']`` (list of ``[H, W, 3]`` uint8 **RGB**, so the data preprocessor needs no ``bgr_to_rgb``),
     ``results['lidar2img']`` (``[N, 4, 4]`` float64: (x, y, z, 1) in the LiDAR frame to (u d, v d, d, 1), with u, v the
@@ -93,12 +94,14 @@ class LoadCameras(BaseTransform):
             ``rotate`` (low, high) in degrees about the crop's centre, ``flip`` True mirrors half of the images.
             UniDistill's 0.386 to 0.55 on 1600 pixels for an input of 704 is ``resize=(0.877, 1.25)``, with
             ``rotate=(-5.4, 5.4), flip=True``. Pixels from outside the image are black.
-        cameras: Camera names, in the order of the output.
+        cameras: Camera names, in the order of the output: any number of them with any names; the data set asks every
+            sample for these and no others. Their images may differ in size.
         previous: Load the key frame before as well, for which the data set needs ``previous=True`` too.
 
     Raises:
         DataError: a camera is not in the sample, or its image is missing, undecodable or of another size than the
-            info file says; or the sample knows no previous key frame. ConfigError: an unknown key in ``augment``.
+            info file says; the principal point is outside of it; or the sample knows no previous key frame.
+        ConfigError: an unknown key in ``augment``; no camera, or one named twice.
     """
 
     def __init__(
@@ -114,7 +117,9 @@ class LoadCameras(BaseTransform):
             raise ConfigError(f"LoadCameras.augment: unknown {sorted(unknown)}; known: {sorted(self.augment)}")
         self.augment.update(augment or {})
         self.random = bool(augment)
-        self.cameras = tuple(cameras)
+        self.cameras = (cameras,) if isinstance(cameras, str) else tuple(cameras)
+        if not self.cameras or len(set(self.cameras)) != len(self.cameras):
+            raise ConfigError(f"LoadCameras.cameras is {list(self.cameras)}, expected one or more different names")
         self.previous = previous
 
     def transform(self, results: dict) -> dict:
@@ -142,8 +147,15 @@ class LoadCameras(BaseTransform):
             image, pixel_map, shape = self._load(record)
             images.append(image)
             shapes.append(shape)
+            intrinsics = np.asarray(record["cam2img"], dtype=np.float64)[:3, :3]
+            u, v = intrinsics[:2, 2]
+            if principal_point_outside(u, v, *shape):
+                raise DataError(
+                    f"{record['img_path']}: image is {shape[1]}x{shape[0]} pixels, but the principal point of "
+                    f"{name}.cam2img is ({u:.0f}, {v:.0f}), expected cam2img of the image as stored"
+                )
             cam2img = np.eye(4)
-            cam2img[:3, :3] = pixel_map @ np.asarray(record["cam2img"], dtype=np.float64)[:3, :3]
+            cam2img[:3, :3] = pixel_map @ intrinsics
             matrices.append(cam2img @ np.asarray(record["lidar2cam"], dtype=np.float64))
         return images, np.stack(matrices), shapes
 

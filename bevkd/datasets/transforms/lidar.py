@@ -1,7 +1,5 @@
 """Loading of LiDAR key frames and earlier sweeps into one cloud in the key frame's LiDAR frame."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
@@ -9,45 +7,11 @@ from mmdet3d.registry import TRANSFORMS
 from mmdet3d.structures import LiDARPoints
 from mmengine.logging import print_log
 
+from bevkd.datasets.constants import POINT_FEATURES
+from bevkd.datasets.point_files import read_record
 from bevkd.errors import DataError
 
-_FAR = 1000.0  # metres; no automotive LiDAR returns come from there, but misread bytes do
-_BAD_FRACTION = 0.1
-
-
-def read_points(path: str | Path, num_points: int | None = None, features: int = 5) -> np.ndarray:
-    """Points ``[N, features]`` float32 of a file without a head, such as nuScenes' ``.pcd.bin`` (x, y, z, intensity,
-    ring).
-
-    Args:
-        num_points: How many the file should hold, where the info file says so.
-        features: Numbers per point, of which the first three are x, y, z.
-
-    Raises:
-        DataError: missing or empty file, a size that is no whole number of points, another number of points than
-            ``num_points``, or values that show another format (for example float64 read as float32).
-    """
-    try:
-        raw = np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); expected a LiDAR sweep") from None
-    if not raw.size:
-        raise DataError(f"{path}: 0 bytes; expected points of {features} float32 values")
-    if raw.size % (4 * features):
-        raise DataError(
-            f"{path}: {raw.size} bytes is not a multiple of {4 * features}; the sweep is truncated or not float32"
-        )
-    points = raw.view(np.float32).reshape(-1, features)
-    if num_points is not None and len(points) != num_points:
-        raise DataError(f"{path}: {len(points)} points, but the info file says {num_points}; the sweep was changed")
-    if np.abs(points[:, :3]).max() < _FAR:  # the usual case, at a third of the price; False for NaN
-        return points
-    bad = int((~(np.abs(points[:, :3]) < _FAR)).any(axis=1).sum())
-    if bad > _BAD_FRACTION * len(points):
-        raise DataError(
-            f"{path}: {bad} of {len(points)} points are not finite or beyond {_FAR:.0f} m; expected float32 metres"
-        )
-    return points
+_WAYMO_FEATURES = 6
 
 
 def drop_bad_points(points: np.ndarray) -> tuple[np.ndarray, int]:
@@ -63,7 +27,8 @@ class LoadSweeps(BaseTransform):
     """The key frame and up to ``sweeps`` earlier ones, motion compensated, as ``results['points']`` ``[N, 5]``.
 
     Columns: x, y, z in metres in the key frame's LiDAR frame, intensity as stored (nuScenes: 0 to 255), and the time
-    lag in seconds (0 for the key frame, positive for earlier sweeps). The ring number is dropped.
+    lag in seconds (0 for the key frame, positive for earlier sweeps). The ring number is dropped. A file has as many
+    columns as its record's ``num_pts_feats`` says, else as the key frame's does, else five; four are the fewest.
 
     A sweep is moved with the inverse of the info file's ``lidar2sensor`` (key LiDAR frame to sweep LiDAR frame), the
     exact inverse: mmdet3d's ``LoadPointsFromMultiSweeps`` rotates but subtracts the translation in the sweep's axes.
@@ -77,7 +42,8 @@ class LoadSweeps(BaseTransform):
             from the ego vehicle and are removed, as nuscenes-devkit does. 0 keeps them.
 
     Raises:
-        DataError: see :func:`read_points`; also for a sweep newer than the key frame.
+        DataError: see :func:`bevkd.datasets.point_files.read_points`; also for points without an intensity, and a
+            sweep newer than the key frame.
     """
 
     _warned = False
@@ -89,6 +55,7 @@ class LoadSweeps(BaseTransform):
     def transform(self, results: dict) -> dict:
         dropped = 0
         clouds = []
+        features = results["lidar_points"].get("num_pts_feats", POINT_FEATURES)
         frames = [(results["lidar_points"], 0.0)]
         for sweep in results.get("lidar_sweeps", [])[: self.sweeps]:
             lag = results["timestamp"] - sweep["timestamp"]
@@ -97,8 +64,7 @@ class LoadSweeps(BaseTransform):
                 raise DataError(f"{path}: sweep is {-lag:.3f} s newer than its key frame")
             frames.append((sweep["lidar_points"], lag))
         for record, lag in frames:
-            points, bad = self._load(record)
-            points[:, 4] = lag
+            points, bad = self._load(record, features, lag)
             clouds.append(points)
             dropped += bad
         cloud = clouds[0] if len(clouds) == 1 else np.concatenate(clouds)
@@ -106,10 +72,16 @@ class LoadSweeps(BaseTransform):
         results["num_dropped_points"] = dropped
         return results
 
-    def _load(self, record: dict) -> tuple[np.ndarray, int]:
-        """One sweep in the key frame's LiDAR frame, and how many of its points were not finite."""
+    def _load(self, record: dict, features: int, lag: float) -> tuple[np.ndarray, int]:
+        """One sweep in the key frame's LiDAR frame with its lag, and how many of its points were not finite."""
         path = record["lidar_path"]
-        points, bad = drop_bad_points(read_points(path, record.get("num_points")))
+        stored = read_record(record, features)
+        if stored.shape[1] < 4:
+            raise DataError(f"{path}: num_pts_feats is {stored.shape[1]}, expected 4 or more (x, y, z, intensity)")
+        points, bad = drop_bad_points(stored)
+        if points.shape[1] != 5:
+            points = np.pad(points[:, :4], ((0, 0), (0, 1)))
+        points[:, 4] = lag
         if bad and not LoadSweeps._warned:
             LoadSweeps._warned = True
             print_log(f"{path}: dropped {bad} points that are not finite (later files are not named)", "current", 30)
@@ -135,7 +107,8 @@ class LoadWaymoPoints(BaseTransform):
             marks such a point 1 and every other -1; 0 counts as not marked.
 
     Raises:
-        DataError: see :func:`read_points`; for ``no_label_zones=False`` also a sixth column that is no such mark.
+        DataError: see :func:`bevkd.datasets.point_files.read_points`; also for fewer columns than it needs, and for
+            ``no_label_zones=False`` a sixth column that is no such mark.
     """
 
     def __init__(self, no_label_zones: bool = True) -> None:
@@ -143,7 +116,13 @@ class LoadWaymoPoints(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         record = results["lidar_points"]
-        points = read_points(record["lidar_path"], record.get("num_points"), record["num_pts_feats"])
+        points = read_record(record, _WAYMO_FEATURES)
+        needed = 5 if self.no_label_zones else _WAYMO_FEATURES
+        if points.shape[1] < needed:
+            raise DataError(
+                f"{record['lidar_path']}: num_pts_feats is {points.shape[1]}, expected {needed} or more (x, y, z, "
+                "intensity, elongation, in a no-label zone)"
+            )
         points, results["num_dropped_points"] = drop_bad_points(points)
         if not self.no_label_zones:
             points = points[_mark_of_zones(points, record["lidar_path"]) <= 0]
@@ -153,10 +132,8 @@ class LoadWaymoPoints(BaseTransform):
         return results
 
 
-def _mark_of_zones(points: np.ndarray, path: str | Path) -> np.ndarray:
+def _mark_of_zones(points: np.ndarray, path: str) -> np.ndarray:
     """``[N]`` the column ``in_no_label_zone``. Files of other converters may hold times or nothing in its place."""
-    if points.shape[1] < 6:
-        raise DataError(f"{path}: {points.shape[1]} numbers a point, expected 6 with in_no_label_zone as the last")
     mark = points[:, 5]
     if not (np.abs(mark) <= 1).all():  # False for NaN
         bad = mark[~(np.abs(mark) <= 1)][0]

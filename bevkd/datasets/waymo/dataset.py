@@ -10,11 +10,12 @@ from mmdet3d.registry import DATASETS, TRANSFORMS
 from mmdet3d.structures import LiDARInstance3DBoxes
 
 from bevkd.datasets import transforms  # noqa: F401  (importing transforms registers them)
+from bevkd.datasets.pipelines import cameras_read
 from bevkd.datasets.samples import WholeSamples, link_previous, read_infos, refuse_empty_filter
 
 from .infos import validate_waymo_infos
 from .jobs import IMAGES, POINTS
-from .names import CAMERAS, CLASSES, REGENERATE
+from .names import CLASSES, REGENERATE
 
 
 @DATASETS.register_module()
@@ -29,7 +30,7 @@ class WaymoBEVDataset(WholeSamples, Det3DDataset):
     Args:
         data_root: folder with ``points`` and ``images``.
         ann_file: info file, relative to ``data_root``.
-        modality: with ``use_camera=False`` infos without images are accepted.
+        modality: changes nothing; every sample must have the cameras that the pipeline loads.
         camera_synced: take boxes as they are when the camera that sees them best exposes them, and only boxes that a
             camera sees, as Waymo's camera-only benchmark does; for detectors without LiDAR.
         load_interval: take every so-many-th frame of the file (frames come ten a second); for training, as scores are
@@ -61,15 +62,13 @@ class WaymoBEVDataset(WholeSamples, Det3DDataset):
         **kwargs: Any,
     ) -> None:
         refuse_empty_filter(filter_empty_gt, "WaymoBEVDataset")
-        # mmdet3d resolves the paths of the sensors in use only; pictures want all of them.
-        self.with_cameras = bool((modality or {"use_camera": True}).get("use_camera"))
         self.camera_synced, self.load_interval, self.previous = camera_synced, load_interval, previous
         super().__init__(
             data_root=os.fspath(data_root),
             ann_file=os.fspath(ann_file),
             pipeline=[TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline],
             data_prefix=dict(data_prefix or {"pts": POINTS, "img": IMAGES}),
-            modality={"use_lidar": True, "use_camera": True},
+            modality={"use_lidar": True, "use_camera": True},  # mmdet3d resolves the paths of these
             filter_empty_gt=False,
             **kwargs,
         )
@@ -79,8 +78,7 @@ class WaymoBEVDataset(WholeSamples, Det3DDataset):
         infos = read_infos(self.ann_file, f"`python tools/create_data.py waymo {self.data_root}`")
         if isinstance(infos, dict) and "data_list" in infos and not self.previous:  # which may be one left out
             infos["data_list"] = infos["data_list"][:: self.load_interval]
-        cameras = tuple(CAMERAS.values()) if self.with_cameras else ()
-        validate_waymo_infos(infos, self.ann_file, cameras)
+        validate_waymo_infos(infos, self.ann_file, cameras_read(self.pipeline.transforms))
         for key, value in infos["metainfo"].items():
             self._metainfo.setdefault(key, value)
         data = [self.parse_data_info(info) for info in infos["data_list"]]

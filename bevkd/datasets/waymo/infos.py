@@ -127,7 +127,7 @@ def validate_waymo_infos(infos: Any, path: str, cameras: tuple[str, ...] = tuple
         DataError: see :func:`bevkd.datasets.validate.validate_infos`; also a timestamp that is no whole number of
             microseconds, or an unknown difficulty.
     """
-    check_infos(infos, path, cameras, CLASSES, REGENERATE)
+    check_infos(infos, path, cameras, CLASSES, REGENERATE, dataset="waymo", second=1e6)
     for info in infos["data_list"]:
         where = f"{path}: sample {info['token']}"
         if missing := [key for key in _KEYS if key not in info]:
