@@ -153,7 +153,7 @@ def require_sensors(metainfo: Mapping[str, Any], asked: Iterable[str], path: str
     for sensor in asked:
         if sensor not in held:
             raise DataError(
-                f"{path}: made of {' and '.join(held)} alone, and the data set is asked for {sensor} data (modality or "
+                f"{path}: made of {' and '.join(held)} alone, and the data set is asked for {sensor} data (its "
                 f"pipeline); download it and make the infos again with --sensors lidar camera, or do without {sensor}"
             )
 

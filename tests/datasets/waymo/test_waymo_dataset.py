@@ -102,7 +102,7 @@ def test_a_sixth_column_that_is_no_mark_is_refused(marked):
             loader.transform(marked(-1, value, 1, -1))
     info = marked(-1, -1, -1, -1)
     info["lidar_points"].update(num_pts_feats=4, num_points=6)
-    with pytest.raises(DataError, match=r"points.bin: 4 numbers a point, expected 6 with in_no_label_zone"):
+    with pytest.raises(DataError, match=r"points.bin: num_pts_feats is 4, expected 6 or more"):
         loader.transform(info)
 
 

@@ -50,7 +50,7 @@ def test_lidar_alone(source):
     assert not (source.parent / "out" / "images").exists()
     assert len(sample(source, POINTS, use_lidar=True, use_camera=False)["points"]) > 1000
     with pytest.raises(DataError, match="camera CAM_FRONT is missing"):
-        sample(source, POINTS, use_lidar=True, use_camera=True)
+        sample(source, IMAGES, use_lidar=True, use_camera=True)
 
 
 def test_cameras_alone(source):
