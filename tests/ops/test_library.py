@@ -56,7 +56,8 @@ GPU_ONLY = {"bevkd::lift_columns", "bevkd::bev_pool_columns", "bevkd::bev_pool_c
 
 def test_every_schema_has_a_cpu_kernel_and_a_fake():
     library.load()
-    names = {schema.name for schema in torch._C._jit_get_all_schemas() if schema.name.startswith("bevkd::")}
+    schemas = [schema for schema in torch._C._jit_get_all_schemas() if schema.name.startswith("bevkd::")]
+    names = {schema.name for schema in schemas if schema.arguments}  # one without tensors runs on no device
     assert len(names) >= 10
     for name in names:
         assert torch._C._dispatch_has_kernel_for_dispatch_key(name, "CPU") or name in GPU_ONLY, name
