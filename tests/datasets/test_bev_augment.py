@@ -109,6 +109,14 @@ def test_two_augmentations_are_one_after_the_other():
     assert len(set(first[:3, 3])) == 3  # each axis is shifted on its own
 
 
+def test_both_axes_are_mirrored_on_their_own():
+    np.random.seed(0)
+    augment = transforms.BEVAugment((0.0, 0.0), (1.0, 1.0), 0.0, flip=0.25)
+    signs = np.array([np.diag(augment.transform({})["bev_matrix"])[:2] for _ in range(400)]) < 0
+    np.testing.assert_allclose(signs.mean(0), 0.25, atol=0.08)
+    assert signs.all(1).mean() == pytest.approx(0.25**2, abs=0.04)
+
+
 def test_camera_only_and_lidar_only_samples():
     whole = sample()
     for key in ("points", "lidar2img"):
