@@ -202,6 +202,16 @@ def test_a_weight_of_zero_leaves_its_part_out():
     assert list(RDD(feature=0)(taps(1), taps(2), TARGETS)) == ["logit", "info/selected"]
 
 
+def test_centre_and_softness_reach_the_choice():
+    mine, theirs = taps(1), taps(2)
+    shares = [
+        RDD(margin=0, **given)(mine, theirs, TARGETS)["info/selected"].item()
+        for given in ({"centre": 1.0}, {"centre": 0.0}, {"centre": 0.0, "softness": 1.0})
+    ]
+    assert shares[:2] == [0, 1]
+    assert 0 < shares[2] < 1
+
+
 @pytest.mark.parametrize("who", [0, 1])
 def test_nan_logits_show_in_the_loss(who):
     both = [taps(1), taps(2)]
