@@ -24,7 +24,7 @@ def load() -> None:
     Where ``ATEN_CPU_CAPABILITY`` names instructions that the processor lacks, one warning is logged.
 
     Raises:
-        ConfigError: the library is missing, or was compiled against another torch.
+        ConfigError: the library is missing, or was compiled against another torch or from older sources.
     """
     if not PATH.is_file():
         raise ConfigError(f"the compiled ops {PATH} are missing; {_BUILD}")
@@ -34,6 +34,8 @@ def load() -> None:
         raise ConfigError(
             f"the compiled ops {PATH} do not load under torch {torch.__version__} ({error}); {_BUILD}"
         ) from error
+    if not hasattr(torch.ops.bevkd, "vector_bytes"):
+        raise ConfigError(f"the compiled ops {PATH} are older than this bevkd; {_BUILD}")
     _warn_of_wide_kernels()
 
 

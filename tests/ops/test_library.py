@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -85,6 +86,14 @@ def test_library_of_another_torch_names_the_command(monkeypatch, tmp_path):
     (tmp_path / "_C.so").write_bytes(b"not a library")
     monkeypatch.setattr(library, "PATH", tmp_path / "_C.so")
     with pytest.raises(ConfigError, match="do not load under torch"):
+        library.load()
+
+
+def test_library_of_older_sources_names_the_command(monkeypatch):
+    library.load.cache_clear()
+    older = SimpleNamespace(load_library=lambda path: None, bevkd=SimpleNamespace())
+    monkeypatch.setattr(library, "torch", SimpleNamespace(ops=older))
+    with pytest.raises(ConfigError, match=r"_C\.so are older than this bevkd; build it"):
         library.load()
 
 
