@@ -2,7 +2,15 @@
 // functions) and gradients are registered from bevkd/ops/<op>.py.
 #include <torch/library.h>
 
+#include <tuple>
+
+#include "common/simd.h"
+
 TORCH_LIBRARY(bevkd, m) {
+  // The bytes of a vector register: those that the CPU kernels use, and those that ATEN_CPU_CAPABILITY asks for.
+  m.def("vector_bytes() -> (int used, int asked)",
+        [] { return std::make_tuple(bevkd::simd::widest(), bevkd::simd::asked_bytes()); });
+
   // points [N, F >= 3] float32 (x, y, z, ...); voxel_size (x, y, z) metres; point_range (x, y, z min, x, y, z max).
   // -> features [V, K, F], coords [V, 3] int32 (z, y, x), num_points [V] int32, num_dropped [], num_invalid [] int64
   m.def(

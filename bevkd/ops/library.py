@@ -1,5 +1,7 @@
 """The compiled library behind ``torch.ops.bevkd``."""
 
+import logging
+import os
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from bevkd.errors import ConfigError
 # The file that load() opens. Tests put the library of emulated CUDA kernels here, before an op is first used.
 PATH = Path(__file__).resolve().parents[1] / "_C.so"
 
+_REGISTERS = {64: "AVX-512", 32: "AVX2", 16: "no AVX2"}  # by their bytes
 _BUILD = "build it in the repository root with: pip install -e . --no-build-isolation --no-deps"
 
 
@@ -18,8 +21,10 @@ _BUILD = "build it in the repository root with: pip install -e . --no-build-isol
 def load() -> None:
     """Load :data:`PATH`, ``bevkd/_C.so``, once.
 
+    Where ``ATEN_CPU_CAPABILITY`` names instructions that the processor lacks, one warning is logged.
+
     Raises:
-        ConfigError: the library is missing, or was compiled against another torch.
+        ConfigError: the library is missing, or was compiled against another torch or from older sources.
     """
     if not PATH.is_file():
         raise ConfigError(f"the compiled ops {PATH} are missing; {_BUILD}")
@@ -29,6 +34,21 @@ def load() -> None:
         raise ConfigError(
             f"the compiled ops {PATH} do not load under torch {torch.__version__} ({error}); {_BUILD}"
         ) from error
+    if not hasattr(torch.ops.bevkd, "vector_bytes"):
+        raise ConfigError(f"the compiled ops {PATH} are older than this bevkd; {_BUILD}")
+    _warn_of_wide_kernels()
+
+
+def _warn_of_wide_kernels() -> None:
+    used, asked = torch.ops.bevkd.vector_bytes()
+    if used < asked:
+        # Not through `warnings`, which the start of a run silences.
+        logging.getLogger(__name__).warning(
+            "ATEN_CPU_CAPABILITY is %r, but this processor has %s: torch's own kernels may end in an illegal "
+            "instruction (bevkd's do not), unset the variable",
+            os.environ.get("ATEN_CPU_CAPABILITY"),
+            _REGISTERS[used],
+        )
 
 
 @cache

@@ -12,7 +12,7 @@
 #include <tuple>
 #include <vector>
 
-#include "../common/clones.h"
+#include "../common/simd.h"
 #include "lift_plan_checks.h"
 
 namespace bevkd::pool {
@@ -32,24 +32,33 @@ BEVKD_INLINE bool assign_axis(const T* xyz, int64_t count, const Axis<T> axis, i
   return odd;
 }
 
-// Cells of one block of points; the cells of its sample start at `base`. Returns the points that are not finite.
+// Cells of one block of points; the cells of its sample start at `base`. run() returns the points that are not finite.
 template <bool kTruncate, typename T>
-BEVKD_CLONES int64_t assign_block(const T* xyz, int64_t count, const Volume<T>& volume, int32_t base, int32_t* cell) {
-  alignas(64) int32_t column[kBlock], row[kBlock], bin[kBlock];
-  bool odd = assign_axis<kTruncate>(xyz, count, volume.x, column);
-  odd |= assign_axis<kTruncate>(xyz + 1, count, volume.y, row);
-  odd |= assign_axis<kTruncate>(xyz + 2, count, volume.z, bin);
-  const int32_t columns = volume.x.count;
-  for (int64_t i = 0; i < count; ++i) {
-    const int32_t inside = column[i] | row[i] | bin[i];  // negative when one of them is
-    cell[i] = inside < 0 ? kOutside : base + row[i] * columns + column[i];
+struct AssignBlock {
+  const T* xyz;
+  int64_t count;
+  const Volume<T>& volume;
+  int32_t base;
+  int32_t* cell;
+
+  template <int kBytes>
+  BEVKD_INLINE int64_t run() const {
+    alignas(64) int32_t column[kBlock], row[kBlock], bin[kBlock];
+    bool odd = assign_axis<kTruncate>(xyz, count, volume.x, column);
+    odd |= assign_axis<kTruncate>(xyz + 1, count, volume.y, row);
+    odd |= assign_axis<kTruncate>(xyz + 2, count, volume.z, bin);
+    const int32_t columns = volume.x.count, first = base;  // a copy: writing cells could change `base`
+    for (int64_t i = 0; i < count; ++i) {
+      const int32_t inside = column[i] | row[i] | bin[i];  // negative when one of them is
+      cell[i] = inside < 0 ? kOutside : first + row[i] * columns + column[i];
+    }
+    int64_t invalid = 0;
+    for (int64_t i = 0; odd && i < 3 * count; i += 3) {
+      invalid += !(is_finite(xyz[i]) && is_finite(xyz[i + 1]) && is_finite(xyz[i + 2]));
+    }
+    return invalid;
   }
-  int64_t invalid = 0;
-  for (int64_t i = 0; odd && i < 3 * count; i += 3) {
-    invalid += !(is_finite(xyz[i]) && is_finite(xyz[i + 1]) && is_finite(xyz[i + 2]));
-  }
-  return invalid;
-}
+};
 
 template <typename T>
 int64_t assign_cells(const at::Tensor& frustum, const Volume<T>& volume, int32_t* cell) {
@@ -61,9 +70,11 @@ int64_t assign_cells(const at::Tensor& frustum, const Volume<T>& volume, int32_t
     int64_t not_finite = 0;
     for (int64_t block = begin; block < end; ++block) {
       const int64_t sample = block / blocks, at = block % blocks * kBlock, first = sample * per_sample + at;
-      const auto assign = volume.truncate ? assign_block<true, T> : assign_block<false, T>;
-      not_finite += assign(xyz + 3 * first, std::min(kBlock, per_sample - at), volume,
-                           static_cast<int32_t>(sample) * map, cell + first);
+      const T* const from = xyz + 3 * first;
+      const int64_t count = std::min(kBlock, per_sample - at);
+      const int32_t base = static_cast<int32_t>(sample) * map;
+      not_finite += volume.truncate ? simd::run(AssignBlock<true, T>{from, count, volume, base, cell + first})
+                                    : simd::run(AssignBlock<false, T>{from, count, volume, base, cell + first});
     }
     invalid += not_finite;
   });

@@ -1,17 +1,20 @@
-// Vectors of a chosen width, and the choice of the widest that the machine has.
+// Vectors of a chosen width, and the choice of the widest that the processor has.
 //
-// A job is a struct with `template <int kBytes> BEVKD_INLINE Result run() const` written in vectors of kBytes. It is
-// compiled for AVX-512 (64 bytes), AVX2 (32) and the baseline (16); ATEN_CPU_CAPABILITY overrules the choice, as for
-// torch. IEEE operations round alike at any width and setup.py forbids contraction, so a job whose order of additions
-// does not depend on kBytes gives the same bits on all of them.
+// A job is a struct with `template <int kBytes> BEVKD_INLINE Result run() const`. It is compiled for AVX-512 (64 bytes),
+// AVX2 (32) and the baseline (16). It writes vectors of kBytes, or plain loops for the compiler to vectorise.
+// IEEE operations round alike at any width and setup.py forbids contraction, so a job whose order of additions does not
+// depend on kBytes gives the same bits on all of them.
 #pragma once
 
 #include <ATen/Version.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <cstring>
 #include <string>
 
-#include "clones.h"
+// What a job calls must become part of it to be compiled like it.
+#define BEVKD_INLINE inline __attribute__((always_inline))
 
 namespace bevkd::simd {
 
@@ -32,11 +35,27 @@ BEVKD_INLINE void store(T* to, const vec<T, kBytes>& from) {
   std::memcpy(to, &from, kBytes);
 }
 
-inline int widest() {
-  static const int bytes = [] {
-    const std::string name = at::get_cpu_capability();
-    return name == "AVX512" ? 64 : name == "AVX2" ? 32 : 16;
-  }();
+// The width of torch's own kernels. ATEN_CPU_CAPABILITY chooses it, and torch does not check that the processor has it.
+inline int64_t asked_bytes() {
+  const std::string name = at::get_cpu_capability();
+  return name == "AVX512" ? 64 : name == "AVX2" ? 32 : 16;
+}
+
+// The widest registers that processor and operating system have, with all that torch's kernels of that width use.
+inline int64_t processor_bytes() {
+#ifdef __x86_64__
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+  if (avx2 && avx512) return 64;
+  if (avx2) return 32;
+#endif
+  return 16;
+}
+
+// The width of bevkd's kernels: torch's, or less where the processor has less.
+inline int64_t widest() {
+  static const int64_t bytes = std::min(asked_bytes(), processor_bytes());
   return bytes;
 }
 

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "../common/huge_pages.h"
+#include "../common/simd.h"
 #include "segment_checks.h"
 
 #define BEVKD_ROWS rows_any
@@ -44,11 +45,8 @@ constexpr int64_t kGrain = 2048;  // points and voxels
 
 // Calls a function of rows.h in the widest version that this processor has.
 #ifdef BEVKD_AVX2
-bool has_avx2() {
-  static const bool has = __builtin_cpu_supports("avx2");
-  return has;
-}
-#define BEVKD_WIDEST(function, ...) (has_avx2() ? rows_avx2::function(__VA_ARGS__) : rows_any::function(__VA_ARGS__))
+#define BEVKD_WIDEST(function, ...) \
+  (simd::widest() >= 32 ? rows_avx2::function(__VA_ARGS__) : rows_any::function(__VA_ARGS__))
 #else
 #define BEVKD_WIDEST(function, ...) rows_any::function(__VA_ARGS__)
 #endif

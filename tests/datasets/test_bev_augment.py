@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from bevkd.datasets.transforms.augment import bev_matrix
+
 transforms = pytest.importorskip("bevkd.datasets.transforms")
 
 
@@ -75,6 +77,44 @@ def test_points_corners_velocities_and_pixels_move_together(seed):
     # pixels and depths
     for old, new in zip(before["lidar2img"], after["lidar2img"]):
         np.testing.assert_allclose(homogeneous(after) @ new.T, homogeneous(before) @ old.T, atol=1e-3)
+
+
+def pose(yaw, x, y, z):
+    matrix = np.eye(4)
+    matrix[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
+    matrix[:3, 3] = x, y, z
+    return matrix
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_previous_frame_moves_in_its_own_frame_and_still_leads_to_this_one(seed):
+    np.random.seed(seed)
+    before = sample(seed) | {
+        "previous_to_current": pose(0.3, 2.0, -1.0, 0.1),
+        "previous_lidar2img": sample(9)["lidar2img"],
+    }
+    after = transforms.BEVAugment(flip=0.5).transform(copy.deepcopy(before))
+    matrix, there = after["bev_matrix"], homogeneous(before)  # points in the previous frame
+    moved_there, moved_here = there @ matrix.T, there @ before["previous_to_current"].T @ matrix.T
+    np.testing.assert_allclose(moved_there @ after["previous_to_current"].T, moved_here, atol=1e-9)
+    for old, new in zip(before["previous_lidar2img"], after["previous_lidar2img"]):
+        np.testing.assert_allclose(moved_there @ new.T, there @ old.T, atol=1e-9)
+
+
+def test_two_augmentations_are_one_after_the_other():
+    first = fixed(rotation=1.0, translation_std=(1.0, 2.0, 3.0)).transform({})["bev_matrix"]
+    both = fixed(scale=2.0, rotation=-0.5, translation_std=1.0).transform({"bev_matrix": first})["bev_matrix"]
+    second = both @ np.linalg.inv(first)
+    np.testing.assert_allclose(second[:3, :3], bev_matrix(False, False, -0.5, 2.0, np.zeros(3))[:3, :3], atol=1e-12)
+    assert len(set(first[:3, 3])) == 3  # each axis is shifted on its own
+
+
+def test_both_axes_are_mirrored_on_their_own():
+    np.random.seed(0)
+    augment = transforms.BEVAugment((0.0, 0.0), (1.0, 1.0), 0.0, flip=0.25)
+    signs = np.array([np.diag(augment.transform({})["bev_matrix"])[:2] for _ in range(400)]) < 0
+    np.testing.assert_allclose(signs.mean(0), 0.25, atol=0.08)
+    assert signs.all(1).mean() == pytest.approx(0.25**2, abs=0.04)
 
 
 def test_camera_only_and_lidar_only_samples():

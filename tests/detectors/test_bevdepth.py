@@ -73,6 +73,9 @@ def test_depth_targets_by_hand():
     expected = torch.full((1, 1, *FEATURE), -1)
     expected[0, 0, 2, 9] = 11
     assert torch.equal(targets, expected)
+    ends = torch.tensor([[0.0, 17.0, 0.0], [3.0, 16.999, 0.0], [0.0, 0.999, 0.0]])  # beyond, last bin, before the first
+    last = depth_targets([ends], matrices, (1.0, 17.0), 16, IMAGE, FEATURE)
+    assert last[last >= 0].tolist() == [15]
     again = depth_targets([torch.zeros(0, 5)], matrices, (1.0, 17.0), 16, IMAGE, FEATURE)
     assert torch.equal(again, torch.full_like(expected, -1))
 

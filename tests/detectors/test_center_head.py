@@ -52,6 +52,19 @@ def test_a_perfect_map_decodes_to_the_box_in_metres(nms, task, channel):
     assert found.labels_3d.tolist() == [sum(map(len, NUSCENES_TASKS[:task])) + channel]
 
 
+def test_what_is_left_out_takes_centerpoint_s_values():
+    """Yin et al., CVPR 2021, on nuScenes: targets, weights and the radii of circle NMS by task."""
+    model = head()
+    train, test, limits = model.train_cfg, model.test_cfg, [-26.0, -18.0, -10.0, 26.0, 18.0, 10.0]
+    assert (train["gaussian_overlap"], train["min_radius"], train["max_objs"]) == (0.1, 2, 500)
+    assert list(train["code_weights"]) == [1.0] * 8 + [0.2, 0.2]
+    assert list(train["grid_size"]) == [32, 16, 1]
+    radii = dict(zip(NUSCENES_TASKS, test["min_radius"]))
+    assert (radii["car",], radii["pedestrian", "traffic_cone"], radii["motorcycle", "bicycle"]) == (4.0, 0.175, 0.85)
+    assert list(test["post_center_limit_range"]) == list(model.bbox_coder.post_center_range) == limits
+    assert (test["nms_thr"], test["score_threshold"], model.bbox_coder.max_num) == (0.2, 0.05, 300)
+
+
 def test_targets_are_the_inverse_of_decoding():
     truth = InstanceData(bboxes_3d=LiDARInstance3DBoxes(BOX, box_dim=9), labels_3d=torch.tensor([4]))  # task 2, second
     heatmaps, boxes, indices, masks = head().get_targets([truth])

@@ -16,9 +16,10 @@ def head():
     return build_center_head({"type": "CenterHead", "share_conv_channel": 16}, GRID, 8)
 
 
-def truth(count):
+def truth(count, repeats=1):
     boxes, labels, _ = one_of_each()
-    return InstanceData(bboxes_3d=LiDARInstance3DBoxes(boxes[:count], box_dim=9), labels_3d=labels[:count])
+    boxes, labels = boxes[:count].repeat(repeats, 1), labels[:count].repeat(repeats)
+    return InstanceData(bboxes_3d=LiDARInstance3DBoxes(boxes, box_dim=9), labels_3d=labels)
 
 
 def losses_and_gradients(model, function, boxes):
@@ -40,6 +41,15 @@ def test_on_one_process_it_is_center_head(counts):
         torch.testing.assert_close(mine[name], theirs[name], rtol=1e-6, atol=1e-7)
     for name in expected:
         torch.testing.assert_close(gradients[name], expected[name], rtol=1e-4, atol=1e-7)
+
+
+def test_two_objects_in_one_cell_are_one_peak_and_two_boxes():
+    """As CenterHead counts them: heat is divided by peaks, boxes by objects."""
+    model, boxes = head(), [truth(10, repeats=2), truth(4)]
+    mine, _ = losses_and_gradients(model, BEVCenterHead.loss_by_feat, boxes)
+    theirs, _ = losses_and_gradients(model, CenterHead.loss_by_feat, boxes)
+    for name in theirs:
+        torch.testing.assert_close(mine[name], theirs[name], rtol=1e-6, atol=1e-7)
 
 
 def test_an_unknown_velocity_adds_nothing():

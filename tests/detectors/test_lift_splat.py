@@ -122,6 +122,15 @@ def test_the_plan_is_not_fooled_by_matrices_changed_in_place():
     assert not torch.equal(after.cell, before.cell)
 
 
+def test_points_beyond_the_heights_are_left_out():
+    matrices = stack_matrices([ring()], 1, 6)
+    found = [
+        encoder(z_range=z).plan(matrices, IMAGE, FEATURE, torch.device("cpu")) for z in ((-5, 3), (-1, 3), (50, 60))
+    ]
+    counts = [(plan.cell >= 0).sum().item() for plan in found]
+    assert counts[0] > counts[1] > counts[2] == 0
+
+
 def test_a_plan_of_another_device_is_not_taken(monkeypatch):
     model, devices = encoder(), []
     matrices = stack_matrices([ring()], 1, 6)

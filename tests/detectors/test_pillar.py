@@ -78,6 +78,30 @@ def test_empty_and_single_point_clouds(training, points):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
+def test_training_and_evaluation_keep_their_own_number_of_pillars():
+    cloud = torch.cat([POINT + k * torch.eye(5)[0] for k in range(5)])
+    model = bare(encoder(max_pillars=(2, 4)))
+    assert len(model.pillars(cloud).coords) == 4
+    assert len(model.train().pillars(cloud).coords) == 2
+
+
+def test_statistics_move_by_the_given_momentum():
+    norms = [
+        m for m in encoder(momentum=0.03, downsample=4).modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
+    ]
+    assert [norm.momentum for norm in norms] == [0.03] * 3
+
+
+def test_a_single_point_takes_the_running_statistics():
+    norm, row = encoder().norm, torch.ones(1, 12)
+    assert torch.equal(norm.train()(row), norm.eval()(row))
+
+
+def test_points_in_double_precision_are_taken_as_float32():
+    model = bare(encoder())
+    assert torch.equal(model([POINT.double()]), model([POINT]))
+
+
 def test_points_outside_or_not_finite_are_left_out():
     far = torch.tensor([[16.0, 0, 0, 1, 0], [0, -8.1, 0, 1, 0], [0, 0, 3.0, 1, 0], [float("nan"), 0, 0, 1, 0]])
     bad = torch.tensor([[0, 0, 0, float("nan"), 0]])

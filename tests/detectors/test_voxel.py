@@ -107,6 +107,14 @@ def test_a_point_lands_in_its_cell_of_its_sample(downsample):
         assert (found - torch.tensor(cell)).abs().max() <= 1
 
 
+def test_training_and_evaluation_keep_their_own_number_of_voxels():
+    points = torch.cat([POINT + k * torch.eye(5)[0] for k in range(5)])
+    model = encoder(max_voxels=(2, 4))
+    assert len(model.train()._voxelize(points).coords) == 2
+    assert len(model.eval()._voxelize(points).coords) == 4
+    assert {m.momentum for m in encoder(momentum=0.03).modules() if isinstance(m, nn.BatchNorm1d)} == {0.03}
+
+
 def test_sizes():
     def full(width, **kwargs):
         return encoder(**{"width": width, "blocks": 2, "downsample": 8, "voxel_height": 0.2, **kwargs})

@@ -135,6 +135,28 @@ def test_gradients_are_right():
     assert torch.autograd.gradcheck(loss, (mine,))
 
 
+def test_the_temperature_is_that_of_all_attentions():
+    """So hot that every cell and every channel counts alike."""
+    student, teacher, targets = scene()
+    method = DistillBEV({"high": Level(false_positive=True)}, spatial=0, temperature=1e6, threshold=0.6)
+    heat = torch.cat([task["heatmap"] for task in teacher["head"]], 1).sigmoid().amax(1)
+    regions = split_regions(targets.boxes, WIDE, heat, 0.6)
+    alike = region_losses(student["high"], teacher["high"], regions, torch.ones(3, *WIDE.shape))
+    for part, loss in method(student, teacher, targets).items():
+        name = part.removeprefix("high.")
+        torch.testing.assert_close(loss, method.weights[name] * alike[name], rtol=1e-4, atol=0)
+
+
+def test_half_precision_and_autocast_do_not_coarsen_the_spatial_term():
+    student, teacher, targets = scene()
+    halves = [{**taps, "high": taps["high"].bfloat16()} for taps in (student, teacher)]
+    wide = [{**taps, "high": taps["high"].float()} for taps in halves]
+    method = DistillBEV({"high": {}})
+    with torch.autocast("cpu", torch.bfloat16):
+        found = method(*halves, targets)["high.spatial"]
+    torch.testing.assert_close(found, method(*wide, targets)["high.spatial"])
+
+
 def test_no_gradient_reaches_the_teacher_or_passes_the_attention():
     student, teacher, targets = scene()
     mine, theirs = student["high"].requires_grad_(), teacher["high"].requires_grad_()

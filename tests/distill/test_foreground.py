@@ -100,6 +100,43 @@ def test_boxes_on_a_device_are_not_looked_at(boxes, grid):
     assert check_boxes([torch.zeros(0, 9, device="meta")], grid) == 0
 
 
+@pytest.mark.parametrize(
+    ("x", "y", "near"),
+    [(-6.4, 0, True), (-6.6, 0, False), (12.4, 0, True), (12.6, 0, False),
+     (0, -4.4, True), (0, -4.6, False), (0, 4.4, True), (0, 4.6, False)],
+)  # fmt: skip
+def test_a_centre_may_lie_a_cell_outside_the_grid(x, y, near):
+    assert box_poison([box(x, y, 2.0, 1.0)], WIDE).isnan() == (not near)
+
+
+def test_half_of_the_boxes_outside_is_no_other_frame():
+    pair = torch.cat([box(0.0, 0.0, 2.0, 1.0), box(90.0, 0.0, 2.0, 1.0)])
+    assert box_poison([pair], WIDE) == 0
+    assert box_poison([pair, pair[1:]], WIDE).isnan()
+
+
+def test_yaw_in_degrees_is_refused_on_both_sides():
+    for yaw in (90.0, -90.0):
+        assert box_poison([box(0.0, 0.0, 2.0, 1.0, yaw)], WIDE).isnan()
+
+
+def test_no_gradient_reaches_what_hands_out_a_teacher_s_samples():
+    known = torch.ones(2, 9, 3, requires_grad=True)
+
+    class Source:
+        shape, ndim = (1, 3, *WIDE.shape), 4
+
+        def __len__(self):
+            return 1
+
+        def at_keypoints(self, boxes):
+            return known
+
+    _, theirs = sample_boxes(torch.ones(1, 3, *WIDE.shape), Source(), [random_boxes(2, WIDE)], WIDE)
+    assert torch.equal(theirs, known)
+    assert not theirs.requires_grad
+
+
 def test_a_padding_row_is_refused(boxes, grid):
     padded = torch.cat([boxes[0], torch.zeros(1, 9)])
     with pytest.raises(DataError, match="box 2 of sample 0 has size"):

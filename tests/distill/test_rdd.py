@@ -93,6 +93,12 @@ def test_d_threshold_rule():
     assert select_regions(distance, valid).tolist() == [[0, 0, 1]]  # the median is 0.2
 
 
+@pytest.mark.parametrize("softness", [0.0, 0.5])
+def test_the_choice_of_regions_passes_no_gradient(softness):
+    distance = torch.tensor([[0.1, 0.2, 1.0]], requires_grad=True)
+    assert not select_regions(distance, torch.ones(1, 3, dtype=torch.bool), softness=softness).requires_grad
+
+
 def test_what_is_not_valid_neither_counts_nor_is_chosen():
     distance, valid = torch.tensor([[0.2, 0.4, 9.0], [0.6, 9.0, 1.0]]), torch.tensor([[1, 1, 0], [1, 0, 1]]).bool()
     assert select_regions(distance, valid).tolist() == [[0, 0, 0], [1, 0, 1]]  # 0.4 is the lower median of four
@@ -136,6 +142,14 @@ def test_losses_agree_with_the_slow_twin(seed):
     assert losses["logit"].item() == pytest.approx(0.7 * logit, rel=1e-4)
     assert losses["info/selected"].item() == pytest.approx(selected)
     assert 0 < selected < 0.5
+
+
+def test_a_cell_that_both_models_propose_has_the_teacher_s_window():
+    student, teacher = taps(1), taps(2)
+    for task, other in zip(student["head"], teacher["head"]):
+        other["heatmap"], other["dim"] = task["heatmap"], task["dim"] + 1.5
+    (feature, _), _ = slow_losses(student, teacher)
+    assert RDD(feature=1)(student, teacher, TARGETS)["feature"].item() == pytest.approx(feature, rel=1e-4)
 
 
 def test_gradients_are_right():
@@ -186,6 +200,16 @@ def test_narrow_students_learn_through_the_convolution():
 def test_a_weight_of_zero_leaves_its_part_out():
     assert list(RDD(logit=0)(taps(1), taps(2), TARGETS)) == ["feature", "info/selected"]
     assert list(RDD(feature=0)(taps(1), taps(2), TARGETS)) == ["logit", "info/selected"]
+
+
+def test_centre_and_softness_reach_the_choice():
+    mine, theirs = taps(1), taps(2)
+    shares = [
+        RDD(margin=0, **given)(mine, theirs, TARGETS)["info/selected"].item()
+        for given in ({"centre": 1.0}, {"centre": 0.0}, {"centre": 0.0, "softness": 1.0})
+    ]
+    assert shares[:2] == [0, 1]
+    assert 0 < shares[2] < 1
 
 
 @pytest.mark.parametrize("who", [0, 1])

@@ -26,6 +26,12 @@ def test_a_map_of_its_own_coordinates_keeps_them(source, target):
     torch.testing.assert_close(moved[inside], coordinates(target)[inside])
 
 
+@pytest.mark.parametrize("target", [COARSE, FINE, BEVGrid((-6, 12), (-4, 4), 0.2)])
+def test_a_constant_map_stays_constant_up_to_its_border(target):
+    moved = resample_taps({"low": torch.ones(1, 2, *COARSE.shape)}, COARSE, target)["low"]
+    torch.testing.assert_close(moved, torch.ones(1, 2, *target.shape))
+
+
 @pytest.mark.parametrize("cell", [0.4, 0.8, 1.0])
 def test_averages_count_every_source_cell(cell):
     """On cells that are no multiple of the source's as well: the mean of the map is kept."""

@@ -43,6 +43,19 @@ def test_loads_its_checkpoint_and_gives_the_model_s_features(detector, saved, ba
     assert teacher.info() == {"config": "FakeDetector", "checkpoint": str(path), "sha256": sha256(path)}
 
 
+def test_it_runs_without_recording_gradients(detector, batch):
+    """Frozen parameters alone do not say so: a teacher may hold tensors that want a gradient."""
+
+    class Watched(type(detector())):
+        def forward(self, inputs, data_samples=None, mode="tensor"):
+            self.recorded = torch.is_grad_enabled()
+            return super().forward(inputs, data_samples, mode)
+
+    model = Watched()
+    LiveTeacher(model)(*batch, CPU)
+    assert not model.recorded
+
+
 def test_config_file_and_its_distiller_s_student(detector, saved, tmp_path, batch):
     model, path = saved
     torch.save({"state_dict": {f"student.{k}": v for k, v in model.state_dict().items()}}, path)

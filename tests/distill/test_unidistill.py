@@ -209,6 +209,9 @@ def test_half_precision_gives_a_float_loss(grid, boxes):
         low = loss(student.bfloat16(), teacher.bfloat16(), boxes, grid)
         assert low.dtype == torch.float32
         torch.testing.assert_close(low, loss(student, teacher, boxes, grid), rtol=0.02, atol=0.02)
+    exact = relation_loss(student, teacher, boxes, grid)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(relation_loss(student, teacher, boxes, grid), exact)
     mine, theirs = head(grid, seed=1), head(grid, seed=2)
     low = response_loss(mapped(mine, torch.Tensor.bfloat16), theirs, boxes, grid)
     torch.testing.assert_close(low, response_loss(mine, theirs, boxes, grid), rtol=0.02, atol=0)
@@ -261,8 +264,10 @@ def test_module_weights_the_three_losses(grid, boxes):
     torch.testing.assert_close(losses["relation"], 40 * relation_loss(mine["high"], theirs["high"], boxes, grid))
     torch.testing.assert_close(losses["response"], 10 * response_loss(mine["head"], theirs["head"], boxes, grid))
     swapped = UniDistill(legacy_axis_swap=True)(mine, theirs, targets)
-    expected = 100 * feature_loss(mine["low"], theirs["low"], boxes, grid, legacy_axis_swap=True)
-    torch.testing.assert_close(swapped["feature"], expected)
+    for part, tap, weight, loss in (("feature", "low", 100, feature_loss), ("relation", "high", 40, relation_loss)):
+        expected = weight * loss(mine[tap], theirs[tap], boxes, grid, legacy_axis_swap=True)
+        torch.testing.assert_close(swapped[part], expected)
+        assert swapped[part] != losses[part]
 
 
 def test_a_weight_of_zero_leaves_its_loss_and_tap_out(grid, boxes):
@@ -272,10 +277,11 @@ def test_a_weight_of_zero_leaves_its_loss_and_tap_out(grid, boxes):
     assert list(losses) == ["relation"]
 
 
-def test_adapter_joins_other_widths_and_learns(grid, boxes):
-    method = UniDistill(adapters={"low": (4, 6)})
-    mine, theirs = taps(grid, 1, channels=4), taps(grid, 5)
-    method(mine, theirs, Targets(boxes, [], grid))["feature"].backward()
+def test_adapters_join_other_widths_and_learn(grid, boxes):
+    method = UniDistill(adapters={"low": (4, 6), "high": (3, 8)})
+    mine, theirs = taps(grid, 1, channels=4) | {"high": maps(grid, 3)}, taps(grid, 5)
+    losses = method(mine, theirs, Targets(boxes, [], grid))
+    (losses["feature"] + losses["relation"]).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in method.parameters())
     with pytest.raises(ConfigError, match=r"'low'.*expected equal channels or an adapter"):
         UniDistill()(mine, theirs, Targets(boxes, [], grid))

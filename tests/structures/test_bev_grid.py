@@ -27,6 +27,21 @@ def test_first_cell_has_its_outer_corner_at_the_minimum():
     assert WIDE.normalise(torch.tensor([[-4.0, 0.0], [8.0, 6.0]])).tolist() == [[-1.0, -1.0], [1.0, 1.0]]
 
 
+@pytest.mark.parametrize("grid", [WIDE, CARD])
+def test_centres_lie_in_the_middle_of_their_cells(grid):
+    centres = grid.centres()
+    assert centres.shape == (2, *grid.shape)
+    rows, columns = torch.meshgrid(*(torch.arange(n) + 0.5 for n in grid.shape), indexing="ij")
+    cells = grid.to_cells(centres.movedim(0, -1))
+    torch.testing.assert_close(cells, torch.stack((columns, rows), -1), atol=1e-4, rtol=0)
+
+
+def test_first_and_last_centre():
+    centres = WIDE.centres()
+    assert centres[:, 0, 0].tolist() == [-3.75, 0.25]
+    assert centres[:, -1, -1].tolist() == [7.75, 5.75]
+
+
 def test_upper_bound_is_exclusive():
     points = torch.tensor([[-4.0, 0.0], [7.999, 5.999], [8.0, 3.0], [0.0, 6.0], [-4.001, 3.0], [0.0, -0.001]])
     assert WIDE.contains(points).tolist() == [True, True, False, False, False, False]
