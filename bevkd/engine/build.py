@@ -20,6 +20,7 @@ from bevkd.engine.progress import ProgressHook
 from bevkd.engine.runner import BEVRunner
 from bevkd.engine.sharded_runner import ShardedRunner
 from bevkd.errors import ConfigError
+from bevkd.structures.config_types import type_name
 
 _number = itertools.count()
 _SAFE = ("NuScenesBEVDataset", "WaymoBEVDataset")
@@ -80,10 +81,10 @@ def require_writable(folder: str | Path, field: str = "work_dir") -> None:
 def _prepare_hooks(cfg: Config) -> None:
     hooks = dict(cfg.get("default_hooks") or {})
     saver = dict(hooks.get("checkpoint") or {"type": "CheckpointHook", "interval": 1})
-    if saver.get("type") == "CheckpointHook":
+    if type_name(saver.get("type")) == "CheckpointHook":
         saver["type"] = AtomicCheckpointHook.__name__
     cfg.default_hooks = {**hooks, "checkpoint": saver}
-    present = {hook.get("type") for hook in cfg.get("custom_hooks") or [] if isinstance(hook, dict)}
+    present = {type_name(hook.get("type")) for hook in cfg.get("custom_hooks") or [] if isinstance(hook, dict)}
     ours = (NeutralValidationHook, NonFiniteLossHook, SummaryHook, TerminationHook, ProgressHook)
     cfg.custom_hooks = [
         *(cfg.get("custom_hooks") or []),
@@ -95,7 +96,7 @@ def _prepare_visualizer(cfg: Config) -> None:
     visualizer = dict(cfg.get("visualizer") or {"type": "Visualizer"})
     backends = list(visualizer.get("vis_backends") or [])
     for kind in ("LocalVisBackend", "TensorboardVisBackend"):
-        if not any(backend.get("type") == kind for backend in backends):
+        if not any(type_name(backend.get("type")) == kind for backend in backends):
             backends.append({"type": kind})
     visualizer.update(name=cfg.experiment_name, vis_backends=backends)
     cfg.visualizer = visualizer
@@ -113,7 +114,7 @@ def _check_infos(cfg: Config) -> None:
     for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
         node = (cfg.get(loader) or {}).get("dataset")
         while isinstance(node, Mapping):
-            if str(node.get("ann_file", "")).endswith(".pkl") and node.get("type") not in _SAFE:
+            if str(node.get("ann_file", "")).endswith(".pkl") and type_name(node.get("type")) not in _SAFE:
                 files.add(Path(node.get("data_root") or "", node["ann_file"]))
             node = node.get("dataset")
     if files:
@@ -135,7 +136,7 @@ def _warn_of_a_shared_store() -> None:
 
 
 def _refuse_amp_without_gpu(cfg: Config) -> None:
-    if (cfg.get("optim_wrapper") or {}).get("type") == "AmpOptimWrapper" and not torch.cuda.is_available():
+    if type_name((cfg.get("optim_wrapper") or {}).get("type")) == "AmpOptimWrapper" and not torch.cuda.is_available():
         raise ConfigError(
             "optim_wrapper.type is AmpOptimWrapper (--amp), which needs a GPU, and torch sees none; leave it out"
         )

@@ -28,6 +28,7 @@ from bevkd.engine.resume_checks import config_changes, require_same_processes, r
 from bevkd.engine.sampling import seeded_loader
 from bevkd.errors import CheckpointError, ConfigError
 from bevkd.structures.checkpoint import fill_model, load_weights
+from bevkd.structures.config_types import type_name
 
 # Lines of mmengine that tell a reader of the console nothing; the log file has them.
 _NOISE = (
@@ -98,9 +99,10 @@ class BEVRunner(Runner):
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """As in mmengine, with the resumable loops in the place of its own."""
-        if isinstance(loop, dict) and loop.get("type") in (None, "EpochBasedTrainLoop", "IterBasedTrainLoop"):
+        kind = type_name(loop.get("type")) if isinstance(loop, dict) else None
+        if kind in ("", "EpochBasedTrainLoop", "IterBasedTrainLoop"):
             loop = copy.deepcopy(loop)
-            by_epoch = loop.pop("by_epoch", loop.get("type") != "IterBasedTrainLoop")
+            by_epoch = loop.pop("by_epoch", kind != "IterBasedTrainLoop")
             loop["type"] = ResumableEpochLoop if by_epoch else ResumableIterLoop
             self._train_dataloader = seeded_loader(self._train_dataloader)
         return super().build_train_loop(loop)
