@@ -16,9 +16,11 @@ from mmengine.config import Config
 from bevkd.engine.checkpoint_hook import AtomicCheckpointHook
 from bevkd.engine.errors import config_errors
 from bevkd.engine.hooks import NeutralValidationHook, NonFiniteLossHook, SummaryHook, TerminationHook
+from bevkd.engine.preflight import check_settings, require_known_classes
 from bevkd.engine.progress import ProgressHook
 from bevkd.engine.runner import BEVRunner
 from bevkd.engine.sharded_runner import ShardedRunner
+from bevkd.engine.zero_loss import ZeroLossHook
 from bevkd.errors import ConfigError
 from bevkd.structures.config_types import type_name
 
@@ -52,6 +54,8 @@ def build_runner(cfg: Config) -> BEVRunner:
         torch.distributed.init_process_group("gloo")  # mmengine would call CUDA whatever the backend
     _warn_of_a_shared_store()
     _refuse_amp_without_gpu(cfg)
+    check_settings(cfg)
+    require_known_classes(cfg)
     _check_infos(cfg)
     # Deprecations inside mmdet3d and its kin that a user can do nothing about.
     warnings.filterwarnings("ignore", category=UserWarning, module="mmdet3d|mmdet|mmcv|mmengine")
@@ -85,7 +89,7 @@ def _prepare_hooks(cfg: Config) -> None:
         saver["type"] = AtomicCheckpointHook.__name__
     cfg.default_hooks = {**hooks, "checkpoint": saver}
     present = {type_name(hook.get("type")) for hook in cfg.get("custom_hooks") or [] if isinstance(hook, dict)}
-    ours = (NeutralValidationHook, NonFiniteLossHook, SummaryHook, TerminationHook, ProgressHook)
+    ours = (NeutralValidationHook, NonFiniteLossHook, ZeroLossHook, SummaryHook, TerminationHook, ProgressHook)
     cfg.custom_hooks = [
         *(cfg.get("custom_hooks") or []),
         *({"type": h.__name__} for h in ours if h.__name__ not in present),

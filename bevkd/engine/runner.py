@@ -13,11 +13,12 @@ from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, ge
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import RUNNERS
-from mmengine.runner import BaseLoop, Runner, set_random_seed
+from mmengine.runner import BaseLoop, set_random_seed
 from mmengine.utils import apply_to
 from torch.utils.data import DataLoader
 
 from bevkd.engine import checkpoint as files
+from bevkd.engine.checked_runner import CheckedRunner
 from bevkd.engine.errors import config_errors
 from bevkd.engine.hooks import TerminationHook
 from bevkd.engine.lock import WorkDirLock
@@ -41,7 +42,7 @@ _NOISE = (
 
 
 @RUNNERS.register_module()
-class BEVRunner(Runner):
+class BEVRunner(CheckedRunner):
     """mmengine's Runner, whose configs it takes, with five differences.
 
     Checkpoints are written whole or not at all and hold the random generators of every process; resuming verifies
@@ -121,7 +122,7 @@ class BEVRunner(Runner):
         try:
             for handler in consoles:
                 handler.setLevel(max(handler.level, logging.WARNING))
-            return Runner.build_dataloader(*args, **kwargs)
+            return CheckedRunner.build_dataloader(*args, **kwargs)
         finally:
             for handler, level in zip(consoles, levels):
                 handler.setLevel(level)
