@@ -17,6 +17,7 @@ _UNEXPECTED = re.compile(r"got an unexpected keyword argument '(\w+)'")
 _MISSING = re.compile(r"missing \d+ required (?:positional|keyword-only) arguments?: (.+)")
 _UNREGISTERED = re.compile(r"(\S+) is not in the (\S+?)::?(?:\S*:)?([\w ]+) registry")
 _ONE_VALUE = re.compile(r"Expected more than 1 value per channel when training, got input size (.+)")
+_NOTHING = "need at least one array to concatenate"
 _OTHER_META = "meta information of the"  # of data sets that are joined
 _NO_TABLES = "Database version not found:"  # the nuScenes devkit
 _BUILDERS = ("build_from_cfg", "build_dataloader")
@@ -47,7 +48,7 @@ def config_errors(name: str) -> Iterator[None]:
             raise
         raise ConfigError(f"config {name}: {_explain_type(match, _frames(error.__traceback__))}") from error
     except ValueError as error:
-        sentence = _explain_value(str(error))
+        sentence = _explain_value(str(error), _frames(error.__traceback__))
         if isinstance(error, BevkdError) or sentence is None:
             raise
         raise ConfigError(f"config {name}: {sentence}") from error
@@ -62,11 +63,17 @@ def config_errors(name: str) -> Iterator[None]:
         raise DataError(f"config {name} needs {error.filename}, which does not exist") from error
 
 
-def _explain_value(message: str) -> str | None:
+def _explain_value(message: str, frames: list[FrameType]) -> str | None:
     if found := _ONE_VALUE.search(message):
         return (
             f"a batch normalisation got one value per channel (input {found[1]}), of which it can take no statistics; "
             "expected a train_dataloader.batch_size of at least 2, and drop_last=True where the last batch holds one"
+        )
+    empty = next((f.f_locals.get("self") for f in frames if f.f_code.co_name == "_serialize_data"), None)
+    if empty is not None and _NOTHING in message:  # mmengine joins the infos' bytes
+        return (
+            f"{getattr(empty, 'ann_file', 'a data set')} has no sample, or indices, filter_cfg or filter_empty_gt "
+            "leave nothing of it; expected at least one"
         )
     if _OTHER_META in message:
         return f"the data sets that are joined have different metainfo ({message}), expected the same classes in all"

@@ -10,6 +10,7 @@ from bevkd.datasets import safe_pickle
 from bevkd.engine.preflight.datasets import kinds, leaves, named, steps
 from bevkd.errors import BevkdError, ConfigError, DataError
 
+_LOOKS = 100  # samples of a data set that may go without boxes
 Area = tuple[float, float, float, float]  # x_min, y_min, x_max, y_max in metres
 
 
@@ -51,7 +52,8 @@ def require_boxes(key: str, dataset: Any, model: Any, warn: Callable[[str], None
         key: the loader, for the error sentence.
         dataset: the built data set, wrapped or not.
         model: the detector, whose grid says where boxes count.
-        warn: is given the sentence in place of an error, where a run without boxes has some sense.
+        warn: is given the sentence in place of an error, where a run without boxes has some sense; as that run goes
+            on, a few samples in equal steps are looked at then.
 
     Raises:
         DataError: naming the info files, and why their instances do not count.
@@ -65,30 +67,29 @@ def require_boxes(key: str, dataset: Any, model: Any, warn: Callable[[str], None
         if any("ObjectSample" in kinds(step) for step in steps(leaf)):
             return  # boxes are pasted in
         where = areas(leaf, model)
-        if any(bool(usable(*ground_truth(leaf, i), where).any()) for i in range(len(leaf))):
+        looked = range(len(leaf)) if warn is None else range(0, len(leaf), -(-len(leaf) // _LOOKS))
+        if any(bool(usable(*ground_truth(leaf, i), where).any()) for i in looked):
             return
-        found.append((leaf, where))
+        found.append(f"{named(leaf)}: none of {len(looked)} samples has {_why(leaf, where, looked, warn is None)}")
     if not found:
         return
-    sentence = "; ".join(
-        f"{named(leaf)}: none of its {len(leaf)} samples has {_why(leaf, where)}" for leaf, where in found
-    )
+    sentence = "; ".join(found)
     if warn is None:
         raise DataError(f"{key}: {sentence}; expected ground truth to train on")
     warn(f"{key}: {sentence}")
 
 
-def _why(leaf: Any, where: Sequence[tuple[str, Area]]) -> str:
-    """``a box that counts`` with the reasons; everything is looked at, which only a run that will not start does."""
+def _why(leaf: Any, where: Sequence[tuple[str, Area]], looked: Sequence[int], read_file: bool) -> str:
+    """``a box that counts`` with the reasons; those in the info file take seconds, which a run that starts saves."""
     reasons: Counter[str] = Counter()
     total = 0
-    for index in range(len(leaf)):
+    for index in looked:
         boxes, labels = ground_truth(leaf, index)
         total += len(boxes)
         for name, area in where:
             inside = usable(boxes, labels, [(name, area)])
             reasons[f"outside {name} {tuple(area)}"] += int((~inside).sum())
-    counted = _raw_reasons(leaf)
+    counted = _raw_reasons(leaf) if read_file else None
     if counted is not None:
         total, raw = counted
         reasons.update(raw)

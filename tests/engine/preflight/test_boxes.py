@@ -49,11 +49,11 @@ def test_one_box_is_enough_and_ends_the_search():
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (Data([[], []]), r"Data: none of its 2 samples has a box that counts \(no instances\)"),
+        (Data([[], []]), r"Data: none of 2 samples has a box that counts \(no instances\)"),
         (Data([BEYOND, []]), r"1 instances: all outside the model's grid \(-10.0, -5.0, 10.0, 5.0\)"),
         (Data([[9.0, *[0.0] * 8]], pipeline=[ObjectRangeFilter()]), r"all outside ObjectRangeFilter"),
-        (Data([[float("nan"), *[0.0] * 8]]), "none of its 1 samples"),
-        (Data([MIDDLE], [-1]), "none of its 1 samples"),
+        (Data([[float("nan"), *[0.0] * 8]]), "none of 1 samples"),
+        (Data([MIDDLE], [-1]), "none of 1 samples"),
     ],
 )
 def test_no_box(data, sentence):
@@ -62,6 +62,14 @@ def test_no_box(data, sentence):
     said = []
     require_boxes("train_dataloader", data, DETECTOR, said.append)
     assert len(said) == 1
+
+
+def test_a_run_that_goes_on_looks_at_a_hundred_samples():
+    data, said = Data([[]] * 1000), []
+    require_boxes("val_dataloader", data, None, said.append)
+    assert "none of 100 samples" in said[0]
+    assert data.looked < 210
+    require_boxes("val_dataloader", Data([[]] * 999 + [MIDDLE]), None, said.append)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +85,7 @@ def test_what_the_info_file_says_of_left_out_instances(tmp_path, instance, reaso
     file = tmp_path / "infos.pkl"
     file.write_bytes(pickle.dumps({"metainfo": {}, "data_list": [{"instances": [instance] * 3}, {}]}))
     data = Data([[], []], ann_file=str(file), label_mapping={0: 0, 3: -1, -1: -1})
-    with pytest.raises(DataError, match=rf"infos.pkl: none of its 2 samples .*\(3 instances: all {reason}\)"):
+    with pytest.raises(DataError, match=rf"infos.pkl: none of 2 samples .*\(3 instances: all {reason}\)"):
         require_boxes("train_dataloader", data, DETECTOR)
 
 
