@@ -9,14 +9,13 @@ from typing import Any
 
 import torch
 from mmdet3d.registry import MODELS
-from mmengine.config import Config
-from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 from torch import nn
 
 from bevkd.distill.resample import require_cover
 from bevkd.errors import ConfigError, nearest
 from bevkd.structures import BEVGrid
+from bevkd.structures.config_types import read_config, type_name
 
 
 def read_model_config(source: Any, field: str) -> Any:
@@ -35,8 +34,7 @@ def read_model_config(source: Any, field: str) -> Any:
         path = str(source)
         if "::" not in path and not Path(path).is_file():
             raise ConfigError(f"{field} names {path}, which does not exist, expected a config file")
-        config = get_config(path) if "::" in path else Config.fromfile(path)
-        source = config.get("model")
+        source = read_config(path).get("model")
         field = f"'model' of {path}"
     if not isinstance(source, Mapping) or "type" not in source:
         raise ConfigError(f"{field} is {source!r}, expected a model config, a dict with a 'type'")
@@ -61,11 +59,6 @@ def student_of(config: Any, field: str) -> Mapping | None:
     if config.get("data_preprocessor"):
         return {**student, "data_preprocessor": config["data_preprocessor"]}
     return student
-
-
-def type_name(kind: type | str) -> str:
-    """What a config's ``type`` is called, a class or its name."""
-    return kind if isinstance(kind, str) else kind.__name__
 
 
 def build_model(source: Any, field: str) -> nn.Module:

@@ -10,10 +10,11 @@ import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
-from bevkd.distill.models import build_model, grid_of, head_classes, read_model_config, student_of, type_name
+from bevkd.distill.models import build_model, grid_of, head_classes, read_model_config, student_of
 from bevkd.errors import ConfigError
 from bevkd.structures import BEVGrid
 from bevkd.structures.checkpoint import load_weights, sha256
+from bevkd.structures.config_types import type_name
 from bevkd.structures.taps import record_taps, resolve_taps
 
 

@@ -17,10 +17,13 @@ from bevkd.engine.checkpoint_hook import AtomicCheckpointHook
 from bevkd.engine.errors import config_errors
 from bevkd.engine.evaluators import replace_stock_metrics
 from bevkd.engine.hooks import NeutralValidationHook, NonFiniteLossHook, SummaryHook, TerminationHook
+from bevkd.engine.preflight import check_settings, require_known_classes
 from bevkd.engine.progress import ProgressHook
 from bevkd.engine.runner import BEVRunner
 from bevkd.engine.sharded_runner import ShardedRunner
+from bevkd.engine.zero_loss import ZeroLossHook
 from bevkd.errors import ConfigError
+from bevkd.structures.config_types import type_name
 
 _number = itertools.count()
 _SAFE = ("NuScenesBEVDataset", "WaymoBEVDataset")
@@ -53,6 +56,8 @@ def build_runner(cfg: Config) -> BEVRunner:
         torch.distributed.init_process_group("gloo")  # mmengine would call CUDA whatever the backend
     _warn_of_a_shared_store()
     _refuse_amp_without_gpu(cfg)
+    check_settings(cfg)
+    require_known_classes(cfg)
     _check_infos(cfg)
     # Deprecations inside mmdet3d and its kin that a user can do nothing about.
     warnings.filterwarnings("ignore", category=UserWarning, module="mmdet3d|mmdet|mmcv|mmengine")
@@ -82,11 +87,11 @@ def require_writable(folder: str | Path, field: str = "work_dir") -> None:
 def _prepare_hooks(cfg: Config) -> None:
     hooks = dict(cfg.get("default_hooks") or {})
     saver = dict(hooks.get("checkpoint") or {"type": "CheckpointHook", "interval": 1})
-    if saver.get("type") == "CheckpointHook":
+    if type_name(saver.get("type")) == "CheckpointHook":
         saver["type"] = AtomicCheckpointHook.__name__
     cfg.default_hooks = {**hooks, "checkpoint": saver}
-    present = {hook.get("type") for hook in cfg.get("custom_hooks") or [] if isinstance(hook, dict)}
-    ours = (NeutralValidationHook, NonFiniteLossHook, SummaryHook, TerminationHook, ProgressHook)
+    present = {type_name(hook.get("type")) for hook in cfg.get("custom_hooks") or [] if isinstance(hook, dict)}
+    ours = (NeutralValidationHook, NonFiniteLossHook, ZeroLossHook, SummaryHook, TerminationHook, ProgressHook)
     cfg.custom_hooks = [
         *(cfg.get("custom_hooks") or []),
         *({"type": h.__name__} for h in ours if h.__name__ not in present),
@@ -97,7 +102,7 @@ def _prepare_visualizer(cfg: Config) -> None:
     visualizer = dict(cfg.get("visualizer") or {"type": "Visualizer"})
     backends = list(visualizer.get("vis_backends") or [])
     for kind in ("LocalVisBackend", "TensorboardVisBackend"):
-        if not any(backend.get("type") == kind for backend in backends):
+        if not any(type_name(backend.get("type")) == kind for backend in backends):
             backends.append({"type": kind})
     visualizer.update(name=cfg.experiment_name, vis_backends=backends)
     cfg.visualizer = visualizer
@@ -115,7 +120,7 @@ def _check_infos(cfg: Config) -> None:
     for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
         node = (cfg.get(loader) or {}).get("dataset")
         while isinstance(node, Mapping):
-            if str(node.get("ann_file", "")).endswith(".pkl") and node.get("type") not in _SAFE:
+            if str(node.get("ann_file", "")).endswith(".pkl") and type_name(node.get("type")) not in _SAFE:
                 asked = files.setdefault(Path(node.get("data_root") or "", node["ann_file"]), set())
                 modality = node.get("modality") or {}
                 asked.update(sensor for sensor in ("camera", "lidar") if modality.get(f"use_{sensor}"))
@@ -142,7 +147,7 @@ def _warn_of_a_shared_store() -> None:
 
 
 def _refuse_amp_without_gpu(cfg: Config) -> None:
-    if (cfg.get("optim_wrapper") or {}).get("type") == "AmpOptimWrapper" and not torch.cuda.is_available():
+    if type_name((cfg.get("optim_wrapper") or {}).get("type")) == "AmpOptimWrapper" and not torch.cuda.is_available():
         raise ConfigError(
             "optim_wrapper.type is AmpOptimWrapper (--amp), which needs a GPU, and torch sees none; leave it out"
         )

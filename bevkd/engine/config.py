@@ -11,16 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
+from mmengine.config.utils import ConfigParsingError
 from mmengine.runner import Runner
 
 from bevkd.engine.data_root import use_data_root
 from bevkd.errors import ConfigError, nearest
+from bevkd.structures.config_types import read_config
 
 RUNNER_KEYS = tuple(name for name in inspect.signature(Runner.__init__).parameters if name not in ("self", "cfg"))
 # Keys that mmengine reads from the config itself, beside the arguments of Runner.
 _READ_KEYS = (
     *("custom_imports", "compile", "activation_checkpointing", "efficient_conv_bn_eval"),
     *("model_wrapper_cfg", "find_unused_parameters", "sync_bn", "fsdp"),
+)
+# What broken Python in a config raises, and a base of the other style (ConfigParsingError).
+_UNREADABLE = (
+    *(SyntaxError, NameError, ImportError, AttributeError, KeyError, TypeError, OSError, ValueError),
+    ConfigParsingError,
 )
 _VARIABLES = ("eval_dataloader",)  # nothing reads it, but configs of mmdet3d have it
 _PER_RUN = ("work_dir", "resume", "load_from", "experiment_name", "launcher", "name")
@@ -52,8 +59,10 @@ def _read(path: str) -> Config:
     if not file.is_file():
         raise ConfigError(f"config {path} does not exist{_nearest_config(file)}")
     try:
-        return Config.fromfile(file)
-    except (SyntaxError, NameError, ImportError, AttributeError, KeyError, TypeError, OSError, ValueError) as error:
+        return read_config(file)
+    except ConfigError:
+        raise
+    except _UNREADABLE as error:
         raise ConfigError(f"config {path} cannot be read: {type(error).__name__}: {error}") from error
 
 

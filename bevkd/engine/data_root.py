@@ -15,6 +15,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from bevkd.errors import DataError
+from bevkd.structures.config_types import type_name
 
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 _EVALUATORS = ("val_evaluator", "test_evaluator")
@@ -99,7 +100,7 @@ def _drop_absent_samples(node: Any) -> None:
 
 
 def _is_absent_sample(step: Any) -> bool:
-    if not isinstance(step, Mapping) or step.get("type") != "ObjectSample":
+    if not isinstance(step, Mapping) or type_name(step.get("type")) != "ObjectSample":
         return False
     sampler = step.get("db_sampler") or {}
     return "info_path" in sampler and not Path(sampler["info_path"]).is_file()

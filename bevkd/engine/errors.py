@@ -11,11 +11,14 @@ from typing import Any
 
 from mmengine.runner import Runner
 
-from bevkd.errors import ConfigError, DataError, nearest
+from bevkd.errors import BevkdError, ConfigError, DataError, nearest
 
 _UNEXPECTED = re.compile(r"got an unexpected keyword argument '(\w+)'")
 _MISSING = re.compile(r"missing \d+ required (?:positional|keyword-only) arguments?: (.+)")
 _UNREGISTERED = re.compile(r"(\S+) is not in the (\S+?)::?(?:\S*:)?([\w ]+) registry")
+_ONE_VALUE = re.compile(r"Expected more than 1 value per channel when training, got input size (.+)")
+_NOTHING = "need at least one array to concatenate"
+_OTHER_META = "meta information of the"  # of data sets that are joined
 _NO_TABLES = "Database version not found:"  # the nuScenes devkit
 _BUILDERS = ("build_from_cfg", "build_dataloader")
 
@@ -28,7 +31,8 @@ def config_errors(name: str) -> Iterator[None]:
     every other one is a bug and keeps its traceback.
 
     Raises:
-        ConfigError: a parameter that a class does not take or lacks, or a type that is not registered.
+        ConfigError: a parameter that a class does not take or lacks, a type that is not registered, joined data sets
+            that differ, or a batch too small for batch normalisation.
         DataError: a file that the config names does not exist.
     """
     try:
@@ -43,6 +47,11 @@ def config_errors(name: str) -> Iterator[None]:
         if match is None:
             raise
         raise ConfigError(f"config {name}: {_explain_type(match, _frames(error.__traceback__))}") from error
+    except ValueError as error:
+        sentence = _explain_value(str(error), _frames(error.__traceback__))
+        if isinstance(error, BevkdError) or sentence is None:
+            raise
+        raise ConfigError(f"config {name}: {sentence}") from error
     except AssertionError as error:
         if not str(error).startswith(_NO_TABLES):
             raise
@@ -52,6 +61,23 @@ def config_errors(name: str) -> Iterator[None]:
         if error.filename is None:
             raise
         raise DataError(f"config {name} needs {error.filename}, which does not exist") from error
+
+
+def _explain_value(message: str, frames: list[FrameType]) -> str | None:
+    if found := _ONE_VALUE.search(message):
+        return (
+            f"a batch normalisation got one value per channel (input {found[1]}), of which it can take no statistics; "
+            "expected a train_dataloader.batch_size of at least 2, and drop_last=True where the last batch holds one"
+        )
+    empty = next((f.f_locals.get("self") for f in frames if f.f_code.co_name == "_serialize_data"), None)
+    if empty is not None and _NOTHING in message:  # mmengine joins the infos' bytes
+        return (
+            f"{getattr(empty, 'ann_file', 'a data set')} has no sample, or indices, filter_cfg or filter_empty_gt "
+            "leave nothing of it; expected at least one"
+        )
+    if _OTHER_META in message:
+        return f"the data sets that are joined have different metainfo ({message}), expected the same classes in all"
+    return None
 
 
 def _frames(trace: TracebackType | None) -> list[FrameType]:

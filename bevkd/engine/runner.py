@@ -14,11 +14,12 @@ from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import RUNNERS
-from mmengine.runner import BaseLoop, Runner, set_random_seed
+from mmengine.runner import BaseLoop, set_random_seed
 from mmengine.utils import apply_to
 from torch.utils.data import DataLoader
 
 from bevkd.engine import checkpoint as files
+from bevkd.engine.checked_runner import CheckedRunner
 from bevkd.engine.errors import config_errors
 from bevkd.engine.evaluators import prepare_metrics
 from bevkd.engine.hooks import TerminationHook
@@ -31,6 +32,7 @@ from bevkd.engine.sampling import seeded_loader
 from bevkd.engine.workers import guard_workers, worker_errors
 from bevkd.errors import CheckpointError, ConfigError
 from bevkd.structures.checkpoint import fill_model, load_weights
+from bevkd.structures.config_types import type_name
 
 # Lines of mmengine that tell a reader of the console nothing; the log file has them.
 _NOISE = (
@@ -43,7 +45,7 @@ _NOISE = (
 
 
 @RUNNERS.register_module()
-class BEVRunner(Runner):
+class BEVRunner(CheckedRunner):
     """mmengine's Runner, whose configs it takes, with five differences.
 
     Checkpoints are written whole or not at all and hold the random generators of every process; resuming verifies
@@ -101,9 +103,10 @@ class BEVRunner(Runner):
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """As in mmengine, with the resumable loops in the place of its own."""
-        if isinstance(loop, dict) and loop.get("type") in (None, "EpochBasedTrainLoop", "IterBasedTrainLoop"):
+        kind = type_name(loop.get("type")) if isinstance(loop, dict) else None
+        if kind in ("", "EpochBasedTrainLoop", "IterBasedTrainLoop"):
             loop = copy.deepcopy(loop)
-            by_epoch = loop.pop("by_epoch", loop.get("type") != "IterBasedTrainLoop")
+            by_epoch = loop.pop("by_epoch", kind != "IterBasedTrainLoop")
             loop["type"] = ResumableEpochLoop if by_epoch else ResumableIterLoop
             self._train_dataloader = seeded_loader(self._train_dataloader)
         return super().build_train_loop(loop)
@@ -128,7 +131,7 @@ class BEVRunner(Runner):
         try:
             for handler in consoles:
                 handler.setLevel(max(handler.level, logging.WARNING))
-            return guard_workers(Runner.build_dataloader(*args, **kwargs))
+            return guard_workers(CheckedRunner.build_dataloader(*args, **kwargs))
         finally:
             for handler, level in zip(consoles, levels):
                 handler.setLevel(level)

@@ -19,6 +19,7 @@ from mmengine.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import BatchSampler, Dataset, Sampler
 
 from bevkd.engine.randomness import seed_all, unchanged_randomness
+from bevkd.structures.config_types import type_name
 
 
 class SeededIndex(int):
@@ -98,7 +99,7 @@ def _build(dataset: dict) -> Any:
     try:
         return DATASETS.build(dataset)
     except ZeroDivisionError:
-        if dataset.get("type") != "CBGSDataset":
+        if type_name(dataset.get("type")) != "CBGSDataset":
             raise
         said = "CBGSDataset is left out: it balances classes, and some class has no sample in this data set"
         print_log(said, "current", logging.WARNING)

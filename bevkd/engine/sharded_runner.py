@@ -13,6 +13,7 @@ from bevkd.engine.runner import BEVRunner
 from bevkd.engine.sharding import gather_state, shard_model, spread_optimizer_state
 from bevkd.errors import ConfigError
 from bevkd.structures.checkpoint import load_weights
+from bevkd.structures.config_types import type_name
 
 
 @RUNNERS.register_module()
@@ -31,7 +32,7 @@ class ShardedRunner(BEVRunner):
         if model_wrapper_cfg:
             raise ConfigError("the config has fsdp and model_wrapper_cfg, expected one of them")
         hooks = self.cfg.get("custom_hooks") or []
-        if any(isinstance(hook, dict) and hook.get("type") == "EMAHook" for hook in hooks):
+        if any(isinstance(hook, dict) and type_name(hook.get("type")) == "EMAHook" for hook in hooks):
             raise ConfigError(
                 "the config has fsdp and an EMAHook, which copies whole parameters; leave one of them out"
             )

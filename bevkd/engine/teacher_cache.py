@@ -23,6 +23,7 @@ from bevkd.distill.teachers import LiveTeacher
 from bevkd.engine.checkpoint import check_sums, remove_partials, write_text
 from bevkd.engine.errors import config_errors
 from bevkd.engine.lock import WorkDirLock
+from bevkd.engine.preflight import require_dataset_classes, require_inputs
 from bevkd.engine.shard_writer import ShardWriter, nbytes
 from bevkd.engine.workers import guard_workers, worker_errors
 from bevkd.errors import ConfigError
@@ -75,6 +76,8 @@ def cache_teacher(
         with config_errors(str(cfg.filename)):
             teacher.load()
             dataset = _dataset(cfg)
+        require_dataset_classes("train_dataloader", dataset, teacher.model)
+        require_inputs("test_dataloader", dataset, teacher.model, training=False)
         key = _key(cfg, teacher, dataset, mode, dtype)
         with worker_errors():
             return _fill(out, teacher, dataset, key, batch_size, workers, torch.device(device), shard_bytes)

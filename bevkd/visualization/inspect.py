@@ -82,6 +82,7 @@ def inspect_sample(
         BevkdError: a config, checkpoint, sample or tap that cannot be used.
     """
     from bevkd.engine import register_all
+    from bevkd.engine.preflight import require_dataset_classes
 
     register_all()
     MMLogger.get_instance("bevkd.inspect", log_level="WARNING")  # becomes the current one: no tables of class counts
@@ -89,6 +90,7 @@ def inspect_sample(
     dataset = _test_dataset(cfg)
     index = _position(dataset, index, token)
     model = load_detector(cfg, checkpoint).to(device).eval()
+    require_dataset_classes("test_dataloader", dataset, model)
     with torch.no_grad(), record_taps(model, taps or _taps_of(model)) as features:
         result = model.test_step(_collate(dataset[index]))[0]
     features = {name: _single(feature) for name, feature in features.items()}

@@ -14,5 +14,5 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, begin=0, end=1, by_epoch=True, convert_to_iter_based=True),
-    dict(type="CosineAnnealingLR", eta_min=lr * 0.01, begin=0, by_epoch=True, convert_to_iter_based=True),
+    dict(type="CosineAnnealingLR", eta_min_ratio=0.01, begin=0, by_epoch=True, convert_to_iter_based=True),
 ]

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from bevkd.engine.compare.grid import Grid
 from bevkd.engine.config import load_config
 from bevkd.errors import ConfigError
+from bevkd.structures.config_types import type_name
 
 # Of a resolved recipe: what a student with a teacher must have in common with the one without.
 _SCHEDULE = ("train_cfg", "optim_wrapper", "param_scheduler", "auto_scale_lr", "randomness")
@@ -66,7 +67,7 @@ def _without(node: Any, keys: Sequence[str]) -> Any:
 def _augments(node: Mapping) -> list:
     steps = list(node.get("pipeline") or [])
     inner = node.get("dataset")
-    return [step for step in steps if step.get("type") == "BEVAugment"] + (_augments(inner) if inner else [])
+    return [step for step in steps if type_name(step.get("type")) == "BEVAugment"] + (_augments(inner) if inner else [])
 
 
 def _plain(node: Any) -> Any:

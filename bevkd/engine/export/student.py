@@ -19,6 +19,7 @@ from bevkd.distill.models import build_model, read_model_config, student_of
 from bevkd.engine.build import require_writable
 from bevkd.engine.checkpoint import check_sums, save_checkpoint, write_bytes, write_text
 from bevkd.engine.errors import config_errors
+from bevkd.engine.preflight import require_configured_classes
 from bevkd.engine.testing import load_fitting
 from bevkd.errors import CheckpointError, ConfigError, nearest
 from bevkd.structures.checkpoint import load_state_dict, sha256
@@ -62,6 +63,7 @@ def load_student(cfg: Config, checkpoint: str | Path) -> Student:
     with config_errors(str(cfg.filename)):
         model = build_model(copy.deepcopy(own.model), "the student")  # building may take keys out of the config
     _require_student(model, checkpoint)
+    require_configured_classes(own, model)
     load_fitting(model, checkpoint)
     origin = {"config": str(cfg.filename), "sha256": sha256(checkpoint), "bevkd_version": bevkd.__version__}
     return Student(own, model.eval().requires_grad_(False), origin)
