@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from bevkd.distill.models import build_model, grid_of, head_classes, read_model_config, student_of, type_name
 from bevkd.errors import ConfigError
 from bevkd.structures import BEVGrid
-from bevkd.structures.checkpoint import load_weights, sha256
+from bevkd.structures.checkpoint import load_weights
+from bevkd.structures.sums import sha256
 from bevkd.structures.taps import record_taps, resolve_taps
 
 

@@ -20,12 +20,12 @@ from bevkd.distill.cache.motion import Motion
 from bevkd.distill.cache.records import DTYPES, dense_record, foreground_record, layout_of, require_finite
 from bevkd.distill.cache.shards import ShardReader
 from bevkd.distill.teachers import LiveTeacher
-from bevkd.engine.checkpoint import check_sums, remove_partials, write_text
+from bevkd.engine.checkpoint import remove_partials, write_text
 from bevkd.engine.errors import config_errors
 from bevkd.engine.lock import WorkDirLock
 from bevkd.engine.shard_writer import ShardWriter, nbytes
 from bevkd.errors import ConfigError
-from bevkd.structures.checkpoint import sha256
+from bevkd.structures.sums import check_sums, sha256
 from bevkd.structures.targets import Targets
 
 MODES = ("foreground", "dense")

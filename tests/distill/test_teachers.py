@@ -9,7 +9,7 @@ from torch import nn
 from bevkd.distill import Distiller, LiveTeacher
 from bevkd.errors import CheckpointError, ConfigError
 from bevkd.structures import BEVGrid
-from bevkd.structures.checkpoint import sha256
+from bevkd.structures.sums import sha256
 
 CPU = torch.device("cpu")
 

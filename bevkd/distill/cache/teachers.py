@@ -17,7 +17,7 @@ from bevkd.distill.cache.samples import CachedHead, CachedKeypoints
 from bevkd.distill.cache.shards import ShardReader
 from bevkd.errors import ConfigError, DataError
 from bevkd.structures import BEVGrid
-from bevkd.structures.checkpoint import sha256
+from bevkd.structures.sums import sha256
 from bevkd.structures.targets import Targets
 
 
