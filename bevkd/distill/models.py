@@ -15,8 +15,9 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from bevkd.distill.resample import require_cover
-from bevkd.errors import ConfigError, nearest
+from bevkd.errors import ConfigError
 from bevkd.structures import BEVGrid
+from bevkd.structures.parts import submodule
 
 
 def read_model_config(source: Any, field: str) -> Any:
@@ -139,7 +140,8 @@ def copy_modules(student: nn.Module, teacher: nn.Module, modules: Mapping[str, s
     """
     pairs = []
     for mine, theirs in modules.items():
-        ours, given = _module(student, mine, "student"), _module(teacher, theirs, "teacher").state_dict()
+        ours = submodule(student, mine, "init_from_teacher", "the student")
+        given = submodule(teacher, theirs, "init_from_teacher", "the teacher").state_dict()
         wanted = ours.state_dict()
         wrong = sorted(wanted.keys() ^ given.keys()) or [k for k in wanted if wanted[k].shape != given[k].shape]
         if wrong:
@@ -150,11 +152,3 @@ def copy_modules(student: nn.Module, teacher: nn.Module, modules: Mapping[str, s
         pairs.append((ours, given))
     for ours, given in pairs:
         ours.load_state_dict(given)
-
-
-def _module(model: nn.Module, path: str, who: str) -> nn.Module:
-    modules = dict(model.named_modules())
-    if not path or path not in modules:
-        known = nearest(path, sorted(filter(None, modules)))
-        raise ConfigError(f"init_from_teacher names {path!r}, which the {who} does not have{known}")
-    return modules[path]

@@ -116,7 +116,11 @@ def load_state_dict(path: str | Path) -> dict[str, Any]:
     Raises:
         CheckpointError: see :func:`read_checkpoint`, or no state dict inside.
     """
-    content = read_checkpoint(path)
+    return state_in(read_checkpoint(path), path)
+
+
+def state_in(content: Any, path: str | Path) -> dict[str, Any]:
+    """The weights in what a checkpoint holds; ``path`` is for the error sentence, see :func:`load_state_dict`."""
     state = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
         found = sorted(map(str, content))[:_SHOWN] if isinstance(content, dict) else type(content).__name__

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 import bevkd
 from bevkd.distill.models import build_model, read_model_config, student_of
-from bevkd.engine.build import require_writable
 from bevkd.engine.checkpoint import save_checkpoint, write_bytes, write_text
 from bevkd.engine.errors import config_errors
+from bevkd.engine.outputs import require_writable
 from bevkd.engine.testing import load_fitting
 from bevkd.errors import CheckpointError, ConfigError, nearest
 from bevkd.structures.checkpoint import load_state_dict
