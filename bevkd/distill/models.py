@@ -33,15 +33,22 @@ def read_model_config(source: Any, field: str) -> Any:
     if isinstance(source, nn.Module):
         return source
     if isinstance(source, str | Path):
-        path = str(source)
-        if "::" not in path and not Path(path).is_file():
-            raise ConfigError(f"{field} names {path}, which does not exist, expected a config file")
-        config = get_config(path) if "::" in path else Config.fromfile(path)
-        source = config.get("model")
-        field = f"'model' of {path}"
+        field, source = f"'model' of {source}", read_config(source, field).get("model")
     if not isinstance(source, Mapping) or "type" not in source:
         raise ConfigError(f"{field} is {source!r}, expected a model config, a dict with a 'type'")
     return source
+
+
+def read_config(path: str | Path, field: str) -> Config:
+    """A whole config file, or ``mmdet3d::...`` for one that a package ships.
+
+    Raises:
+        ConfigError: there is none; ``field`` names the config's field for its sentence.
+    """
+    path = str(path)
+    if "::" not in path and not Path(path).is_file():
+        raise ConfigError(f"{field} names {path}, which does not exist, expected a config file")
+    return get_config(path) if "::" in path else Config.fromfile(path)
 
 
 def student_of(config: Any, field: str) -> Mapping | None:

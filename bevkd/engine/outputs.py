@@ -67,9 +67,9 @@ def checkpoint_folders(cfg: Config) -> Iterator[tuple[str, Path]]:
     named = [(f"default_hooks.{name}", hook) for name, hook in hooks.items()]
     named += [(f"custom_hooks.{i}", hook) for i, hook in enumerate(cfg.get("custom_hooks") or [])]
     for name, hook in named:
-        if isinstance(hook, Mapping) and "CheckpointHook" in str(hook.get("type")) and hook.get("out_dir"):
-            if Path(hook["out_dir"]) != Path(cfg.work_dir):
-                yield f"{name}.out_dir", Path(hook["out_dir"], Path(cfg.work_dir).name)
+        saves = isinstance(hook, Mapping) and "CheckpointHook" in str(hook.get("type"))
+        if saves and hook.get("out_dir") and Path(hook["out_dir"]) != Path(cfg.work_dir):
+            yield f"{name}.out_dir", Path(hook["out_dir"], Path(cfg.work_dir).name)
 
 
 def _metric_folders(node: Any, field: str) -> Iterator[tuple[str, Path]]:

@@ -11,6 +11,7 @@ from mmengine.dist import get_world_size
 
 from bevkd.engine.config import changed_lines
 from bevkd.errors import CheckpointError, ConfigError
+from bevkd.structures.settings import first_difference
 
 
 def require_same_run(
@@ -77,6 +78,13 @@ def require_same_teacher(path: str | Path, meta: Mapping[str, Any], teacher: Map
         raise ConfigError(
             f"the teacher of checkpoint {path} was {_describe(then)} and that of this run is {_describe(now)}; "
             "expected the same file"
+        )
+    before, after = then.get("settings"), now.get("settings")
+    if before and after and (found := first_difference(before, after)):
+        setting, old, new = found
+        raise ConfigError(
+            f"the teacher of checkpoint {path} had model.{setting} {old} and that of this run has {new} "
+            f"({now.get('config')}), expected the same settings"
         )
 
 

@@ -219,16 +219,9 @@ class BEVRunner(Runner):
         strict: bool = True,
         revise_keys: list = [(r"^module.", "")],  # noqa: B006
     ) -> dict:
-        """Load weights strictly, after checking the file; the other parameters are mmengine's and have no effect.
+        """Load weights strictly, see :func:`bevkd.structures.parts.start_from`; the other parameters have no effect.
 
-        Args:
-            filename: a path, or what else :func:`bevkd.structures.parts.start_from` takes.
-
-        Returns:
-            What the checkpoint to go on from holds; nothing where a run starts from weights.
-
-        Raises:
-            CheckpointError: keys or shapes that do not fit are listed.
+        Returns what the checkpoint to go on from holds, and nothing where a run starts from weights.
         """
         found = self._resumed[1] if self._resumed is not None and self._resumed[0] == str(filename) else {}
         self._load_state(filename, found)

@@ -47,9 +47,7 @@ def find_parts(model: nn.Module, parts: Any, field: str) -> dict[str, nn.Module]
         outer = next((other for other in found if f"{path}.".startswith(f"{other}.")), None)
         inner = next((other for other in found if f"{other}.".startswith(f"{path}.")), None)
         if outer or inner:
-            raise ConfigError(
-                f"{field} has {part!r} and {outer or inner!r}, one inside the other, expected one of them"
-            )
+            raise ConfigError(f"{field} has {part!r} and {outer or inner!r}, which overlap, expected one of them")
         found[path] = submodule(model, path, field)
     return found
 

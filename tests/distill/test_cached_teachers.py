@@ -220,7 +220,7 @@ STALE = [
     ({"ann_sha256": "ef" * 32}, r"has ann_sha256 efefefefefef \(infos.pkl\), expected "),
     ({"mode": "dense"}, r"has mode dense, expected foreground"),
     ({"taps": {"low": "stem"}}, r"has taps \{'low': 'stem'\}, expected "),
-    ({"format": 0}, r"has format 0, expected 1"),
+    ({"format": 0}, r"has format 0, expected 2"),
     ({"grid": {"x_range": [-6.0, 6.0], "y_range": [-6.0, 6.0], "cell": 0.25}}, r"has grid \{.*0.25\}, expected"),
 ]
 

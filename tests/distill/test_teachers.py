@@ -40,7 +40,8 @@ def test_loads_its_checkpoint_and_gives_the_model_s_features(detector, saved, ba
     assert teacher.grid == model.grid
     tensors = [features["low"], features["high"], *features["head"][0].values()]
     assert not any(t.requires_grad for t in tensors)
-    assert teacher.info() == {"config": "FakeDetector", "checkpoint": str(path), "sha256": sha256(path)}
+    expected = {"config": "FakeDetector", "checkpoint": str(path), "sha256": sha256(path)}
+    assert teacher.info() == {**expected, "settings": {"type": "FakeDetector"}}
 
 
 def test_config_file_and_its_distiller_s_student(detector, saved, tmp_path, batch):
