@@ -136,7 +136,8 @@ def test_gradients_and_the_distiller(tmp_path, scene):
         assert copy.deepcopy(distiller).teacher is teacher
     assert logged[0] == pytest.approx(logged[1], rel=1e-6)
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(*grads))
-    assert distiller.teacher_info() == {"config": "teacher.py", "checkpoint": "teacher.pth", "sha256": "ab" * 32}
+    known = {"config": "teacher.py", "checkpoint": "teacher.pth", "sha256": "ab" * 32}
+    assert distiller.teacher_info() == {**known, "settings": {"channels": 4}}
 
 
 def test_a_hair_beyond_a_cell_edge_is_in_the_cache():
