@@ -21,7 +21,6 @@ _PREFIX = {"pts": "samples/LIDAR_TOP", "sweeps": "sweeps/LIDAR_TOP"}
 _BOTH = {"use_lidar": True, "use_camera": True}
 
 
-
 @DATASETS.register_module()
 class NuScenesBEVDataset(WholeSamples, NuScenesDataset):
     """mmdet3d's ``NuScenesDataset`` that never hides broken data.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -64,7 +65,8 @@ def build_center_head(config: Mapping, grid: BEVGrid, in_channels: int) -> nn.Mo
         config["type"] = BEVCenterHead.__name__
         defaults["common_heads"] = BRANCHES
         defaults["separate_head"] = {"type": "SeparateHead", "init_bias": -2.19, "final_kernel": 3}
-    return build_part(
+    init_cfg = config.pop("init_cfg", None)  # the head can start from a file, but CenterHead's constructor refuses it
+    head = build_part(
         MODELS,
         {**defaults, **config},
         "head",
@@ -74,6 +76,8 @@ def build_center_head(config: Mapping, grid: BEVGrid, in_channels: int) -> nn.Mo
         train_cfg=train,
         test_cfg=test,
     )
+    head.init_cfg = copy.deepcopy(init_cfg)
+    return head
 
 
 def _grid_configs(config: dict, grid: BEVGrid) -> tuple[dict, dict, dict]:

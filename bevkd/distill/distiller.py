@@ -116,8 +116,8 @@ class Distiller(BaseModel):
         self._require_same_classes()
         self._ready = True
 
-    def teacher_info(self) -> dict[str, str | None]:
-        """Where the teacher came from: its ``config``, ``checkpoint`` and ``sha256``."""
+    def teacher_info(self) -> dict[str, Any]:
+        """Where the teacher came from, see :meth:`bevkd.distill.LiveTeacher.info`."""
         return self.teacher.info()
 
     def forward(

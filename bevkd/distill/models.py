@@ -9,13 +9,15 @@ from typing import Any
 
 import torch
 from mmdet3d.registry import MODELS
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
 from bevkd.distill.resample import require_cover
-from bevkd.errors import ConfigError, nearest
-from bevkd.structures import BEVGrid
-from bevkd.structures.config_types import read_config, type_name
+from bevkd.errors import ConfigError
+from bevkd.structures import BEVGrid, config_types
+from bevkd.structures.config_types import type_name
+from bevkd.structures.parts import submodule
 
 
 def read_model_config(source: Any, field: str) -> Any:
@@ -31,14 +33,22 @@ def read_model_config(source: Any, field: str) -> Any:
     if isinstance(source, nn.Module):
         return source
     if isinstance(source, str | Path):
-        path = str(source)
-        if "::" not in path and not Path(path).is_file():
-            raise ConfigError(f"{field} names {path}, which does not exist, expected a config file")
-        source = read_config(path).get("model")
-        field = f"'model' of {path}"
+        field, source = f"'model' of {source}", read_config(source, field).get("model")
     if not isinstance(source, Mapping) or "type" not in source:
         raise ConfigError(f"{field} is {source!r}, expected a model config, a dict with a 'type'")
     return source
+
+
+def read_config(path: str | Path, field: str) -> Config:
+    """A whole config file, or ``mmdet3d::...`` for one that a package ships.
+
+    Raises:
+        ConfigError: there is none; ``field`` names the config's field for its sentence.
+    """
+    path = str(path)
+    if "::" not in path and not Path(path).is_file():
+        raise ConfigError(f"{field} names {path}, which does not exist, expected a config file")
+    return config_types.read_config(path)
 
 
 def student_of(config: Any, field: str) -> Mapping | None:
@@ -132,7 +142,8 @@ def copy_modules(student: nn.Module, teacher: nn.Module, modules: Mapping[str, s
     """
     pairs = []
     for mine, theirs in modules.items():
-        ours, given = _module(student, mine, "student"), _module(teacher, theirs, "teacher").state_dict()
+        ours = submodule(student, mine, "init_from_teacher", "the student")
+        given = submodule(teacher, theirs, "init_from_teacher", "the teacher").state_dict()
         wanted = ours.state_dict()
         wrong = sorted(wanted.keys() ^ given.keys()) or [k for k in wanted if wanted[k].shape != given[k].shape]
         if wrong:
@@ -143,11 +154,3 @@ def copy_modules(student: nn.Module, teacher: nn.Module, modules: Mapping[str, s
         pairs.append((ours, given))
     for ours, given in pairs:
         ours.load_state_dict(given)
-
-
-def _module(model: nn.Module, path: str, who: str) -> nn.Module:
-    modules = dict(model.named_modules())
-    if not path or path not in modules:
-        known = nearest(path, sorted(filter(None, modules)))
-        raise ConfigError(f"init_from_teacher names {path!r}, which the {who} does not have{known}")
-    return modules[path]

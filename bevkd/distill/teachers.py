@@ -10,11 +10,13 @@ import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
+from bevkd.distill.cache.settings import model_settings
 from bevkd.distill.models import build_model, grid_of, head_classes, read_model_config, student_of
 from bevkd.errors import ConfigError
 from bevkd.structures import BEVGrid
-from bevkd.structures.checkpoint import load_weights, sha256
+from bevkd.structures.checkpoint import load_weights
 from bevkd.structures.config_types import type_name
+from bevkd.structures.sums import sha256
 from bevkd.structures.taps import record_taps, resolve_taps
 
 
@@ -61,6 +63,7 @@ class LiveTeacher:
         self.taps: dict[str, str] = {}
         self.grid: BEVGrid | None = None
         self._sha256: str | None = None
+        self._settings: dict[str, Any] | None = None
 
     def __deepcopy__(self, memo: dict) -> LiveTeacher:
         return self
@@ -70,6 +73,7 @@ class LiveTeacher:
         with a teacher starts and shuffles exactly as one without."""
         if self.model is not None:
             return
+        self._model_settings()  # as they are now: building takes keys out, and the file may be edited
         with torch.random.fork_rng(devices=[]):
             model, prefix = self._build()
         if self.checkpoint is not None:
@@ -78,13 +82,20 @@ class LiveTeacher:
         self.grid = grid_of(model, self._grid, "teacher")
         self.model = model.eval().requires_grad_(False)
 
+    def _model_settings(self) -> dict[str, Any] | None:
+        if self._settings is None and not isinstance(self.config, nn.Module):
+            config = read_model_config(self.config, "the teacher's config")
+            self._settings = model_settings(config, "the teacher's config")
+        return self._settings
+
     def _build(self) -> tuple[nn.Module, str | None]:
         config = read_model_config(self.config, "the teacher's config")
         student = student_of(config, "the teacher's config")
         return build_model(student or config, "the teacher's config"), "student." if student else None
 
-    def info(self) -> dict[str, str | None]:
-        """Where the teacher came from: ``config``, ``checkpoint`` and its ``sha256``, for the student's checkpoint."""
+    def info(self) -> dict[str, Any]:
+        """Where the teacher came from: ``config``, ``checkpoint`` and its ``sha256``, and the model's ``settings`` that
+        its features depend on (None for a ready module); for the student's checkpoint."""
         if self.checkpoint is not None and self._sha256 is None:
             self._sha256 = sha256(self.checkpoint)
         if isinstance(self.config, str | Path):
@@ -92,7 +103,7 @@ class LiveTeacher:
         else:
             config = type_name(type(self.config) if isinstance(self.config, nn.Module) else self.config["type"])
         checkpoint = None if self.checkpoint is None else str(self.checkpoint)
-        return {"config": config, "checkpoint": checkpoint, "sha256": self._sha256}
+        return {"config": config, "checkpoint": checkpoint, "sha256": self._sha256, "settings": self._model_settings()}
 
     def classes(self) -> list[list[str]] | None:
         """The classes by task of its head, once it is loaded; None where it does not tell."""

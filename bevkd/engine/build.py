@@ -13,10 +13,13 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
+from bevkd.engine.accumulation import AccumulationHook
 from bevkd.engine.checkpoint_hook import AtomicCheckpointHook
+from bevkd.engine.early_stopping import EarlyStoppingStateHook
 from bevkd.engine.errors import config_errors
 from bevkd.engine.evaluators import replace_stock_metrics
 from bevkd.engine.hooks import NeutralValidationHook, NonFiniteLossHook, SummaryHook, TerminationHook
+from bevkd.engine.outputs import require_writable, visualizer_folders
 from bevkd.engine.preflight import check_settings, require_known_classes
 from bevkd.engine.progress import ProgressHook
 from bevkd.engine.runner import BEVRunner
@@ -47,6 +50,8 @@ def build_runner(cfg: Config) -> BEVRunner:
     name = Path(cfg.filename).stem if cfg.filename else "run"
     cfg.setdefault("work_dir", str(Path("work_dirs", name)))
     require_writable(cfg.work_dir)
+    for field, folder in visualizer_folders(cfg):
+        require_writable(folder, field)
     # mmengine keeps loggers and message hubs by name for the life of the process.
     cfg.setdefault("experiment_name", f"{name}_{os.getpid()}_{next(_number)}")
     _prepare_hooks(cfg)
@@ -66,24 +71,6 @@ def build_runner(cfg: Config) -> BEVRunner:
         return (ShardedRunner if sharded else BEVRunner).from_cfg(cfg)
 
 
-def require_writable(folder: str | Path, field: str = "work_dir") -> None:
-    """Refuse a folder that cannot be written now, not after the first epoch.
-
-    Raises:
-        ConfigError: naming ``field``, the folder and the reason.
-    """
-    folder = Path(folder)
-    probe = folder / f".write_test.{os.getpid()}.partial"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise ConfigError(
-            f"{field} {folder} cannot be written: {error.strerror}; expected a writable folder"
-        ) from error
-
-
 def _prepare_hooks(cfg: Config) -> None:
     hooks = dict(cfg.get("default_hooks") or {})
     saver = dict(hooks.get("checkpoint") or {"type": "CheckpointHook", "interval": 1})
@@ -91,7 +78,10 @@ def _prepare_hooks(cfg: Config) -> None:
         saver["type"] = AtomicCheckpointHook.__name__
     cfg.default_hooks = {**hooks, "checkpoint": saver}
     present = {type_name(hook.get("type")) for hook in cfg.get("custom_hooks") or [] if isinstance(hook, dict)}
-    ours = (NeutralValidationHook, NonFiniteLossHook, ZeroLossHook, SummaryHook, TerminationHook, ProgressHook)
+    ours = (
+        *(NeutralValidationHook, NonFiniteLossHook, ZeroLossHook, SummaryHook, TerminationHook, ProgressHook),
+        *(AccumulationHook, EarlyStoppingStateHook),
+    )
     cfg.custom_hooks = [
         *(cfg.get("custom_hooks") or []),
         *({"type": h.__name__} for h in ours if h.__name__ not in present),

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import zipfile
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -22,8 +21,9 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 from bevkd.errors import FULL, CheckpointError
-from bevkd.structures.checkpoint import read_checkpoint, sha256
+from bevkd.structures.checkpoint import read_checkpoint
 from bevkd.structures.files import partial_name, sync_folder, whole_file
+from bevkd.structures.sums import check_sums, recorded_sums, sums_file
 
 _STORED = (bool, int, float, str, torch.Tensor, HistoryBuffer)
 POINTER = "last_checkpoint"
@@ -71,7 +71,7 @@ def save_checkpoint(checkpoint: Any, path: str | Path) -> str:
             file.flush()
             os.fsync(file.fileno())
         digest = sink.hash.hexdigest()
-        earlier = _recorded_sums(path) if path.is_file() else []
+        earlier = _earlier_sums(path)
         _write_sums(path, [*earlier, digest])
         os.replace(partial, path)
         if earlier:
@@ -93,53 +93,32 @@ def save_checkpoint(checkpoint: Any, path: str | Path) -> str:
 
 
 def load_checkpoint(path: str | Path) -> dict:
-    """Read a checkpoint on the CPU with ``weights_only=True``, after :func:`check_sums`.
+    """Read a checkpoint that is a dict, see :func:`bevkd.structures.checkpoint.read_checkpoint`.
 
     Raises:
-        CheckpointError: see :func:`bevkd.structures.checkpoint.read_checkpoint`, and an altered file.
+        CheckpointError: an unreadable file, or one that holds something else.
     """
-    check_sums(path)
     checkpoint = read_checkpoint(path)
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"checkpoint {path} holds a {type(checkpoint).__name__}, expected a dict")
     return checkpoint
 
 
-def check_sums(path: str | Path) -> bool:
-    """Compare a checkpoint with its recorded sha256; False when none is recorded.
-
-    torch.load alone reads a tensor with a flipped bit without complaint.
-
-    Raises:
-        CheckpointError: no such file, or one that was cut short or altered.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} is missing, expected a file")
-    known = _recorded_sums(path)
-    if known and (found := sha256(path)) not in known:
-        how = "altered" if zipfile.is_zipfile(path) else "cut short: the archive's end is missing"
-        raise CheckpointError(
-            f"checkpoint {path} ({path.stat().st_size} bytes) has sha256 {found[:12]}, expected {known[-1][:12]} as "
-            f"{_sums_file(path).name} says; it was {how}"
-        )
-    return bool(known)
-
-
-def find_latest(work_dir: str | Path, log: Callable[[str], None] = print) -> Path | None:
+def find_latest(
+    work_dir: str | Path, log: Callable[[str], None] = print, others: Iterable[str | Path] = ()
+) -> Path | None:
     """The checkpoint to go on from: what ``last_checkpoint`` names or, when that is unusable, the newest valid one.
 
     Every file that is passed over is logged with its reason. None when the folder holds no valid checkpoint.
+
+    Args:
+        others: folders outside ``work_dir`` where the run keeps checkpoints too.
     """
     work_dir = Path(work_dir)
-    pointer = work_dir / POINTER
     tried: set[Path] = set()
-    named = None
-    if pointer.is_file():
-        named = Path(pointer.read_text().strip() or "(empty)")
-        if not named.is_file() and (work_dir / named.name).is_file():
-            named = work_dir / named.name  # the folder was moved as a whole
-    newest = sorted(work_dir.glob("*.pth"), key=lambda p: p.stat().st_mtime_ns, reverse=True)
+    named = _pointed(work_dir, log)
+    files = (path for folder in (work_dir, *others) for path in Path(folder).glob("*.pth") if path.is_file())
+    newest = sorted(files, key=lambda p: p.stat().st_mtime_ns, reverse=True)
     for path in ([named] if named else []) + [p for p in newest if not p.name.startswith("best_")]:
         if path in tried:
             continue
@@ -150,9 +129,27 @@ def find_latest(work_dir: str | Path, log: Callable[[str], None] = print) -> Pat
             log(f"{error}; looking for an older one")
             continue
         if path != named:
-            log(f"{pointer} names {named or 'nothing'}; going on from the newest valid checkpoint {path}")
+            log(f"{POINTER} names {named or 'nothing'}; going on from the newest valid checkpoint {path}")
         return path
     return None
+
+
+def _pointed(work_dir: Path, log: Callable[[str], None]) -> Path | None:
+    """What ``last_checkpoint`` names, a file or not; None where it names nothing."""
+    pointer = work_dir / POINTER
+    if not os.path.lexists(pointer):
+        return None
+    try:
+        name = pointer.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        name, why = "", getattr(error, "strerror", None) or "binary data"
+    else:
+        why = "an empty file" if not name else "no printable text"
+    if not name.isprintable() or not name:
+        log(f"{pointer} cannot be read ({why}), expected the name of a checkpoint")
+        return None
+    own = work_dir / Path(name).name  # first: the folder may have been moved or copied as a whole
+    return own if os.path.isfile(own) else Path(name)
 
 
 def write_pointer(work_dir: str | Path, checkpoint: str | Path) -> None:
@@ -173,7 +170,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def remove_checkpoint(path: str | Path) -> None:
     """Remove a checkpoint and its hash file; missing ones are no error."""
-    for file in (Path(path), _sums_file(Path(path))):
+    for file in (Path(path), sums_file(Path(path))):
         file.unlink(missing_ok=True)
 
 
@@ -199,14 +196,13 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, _STORED) else str(value)
 
 
-def _sums_file(path: Path) -> Path:
-    return path.with_name(path.name + ".sha256")
-
-
-def _recorded_sums(path: Path) -> list[str]:
-    sums = _sums_file(path)
-    return [line.split()[0] for line in sums.read_text().splitlines() if line.strip()] if sums.is_file() else []
+def _earlier_sums(path: Path) -> list[str]:
+    """The digests of a file that is about to be replaced, whatever state its hash file is in."""
+    try:
+        return recorded_sums(path) if path.is_file() else []
+    except CheckpointError:
+        return []
 
 
 def _write_sums(path: Path, digests: Iterable[str]) -> None:
-    write_text(_sums_file(path), "".join(f"{digest}  {path.name}\n" for digest in digests))
+    write_text(sums_file(path), "".join(f"{digest}  {path.name}\n" for digest in digests))

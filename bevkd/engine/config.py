@@ -145,7 +145,8 @@ def apply_flags(
     """Write the flags that every tool shares into ``cfg``; None leaves the config's own value.
 
     Args:
-        resume: a checkpoint, or ``"auto"`` for the latest of the work folder.
+        resume: a checkpoint, or ``"auto"`` for the latest of the work folder. Where that holds none yet, the run starts
+            from ``load_from`` as it would without the flag.
     """
     if data_root is not None:
         use_data_root(cfg, data_root)
@@ -159,8 +160,8 @@ def apply_flags(
         cfg.optim_wrapper.type = "AmpOptimWrapper"
         cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
     if resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if resume == "auto" else resume
+        cfg.resume = "auto" if resume == "auto" else True
+        cfg.load_from = cfg.get("load_from") if resume == "auto" else resume
 
 
 def changed_lines(before: str, after: str, shown: int = 30) -> list[str]:

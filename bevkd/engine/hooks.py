@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, barrier, broadcast, get_world_size, is_main_process
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
@@ -60,6 +60,9 @@ class TerminationHook(Hook):
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         if self._before is not None and self._everyone_stops():
+            for hook in runner.hooks:
+                if isinstance(hook, EMAHook):  # while validation runs, the model holds its moving average
+                    hook.after_val_epoch(runner)
             self._save_and_leave(runner, epoch=runner.epoch, iteration=runner.iter)
 
     def after_train(self, runner: Runner) -> None:
@@ -154,6 +157,7 @@ class NeutralValidationHook(Hook):
         if isinstance(getattr(runner, "_train_loop", None), dict | type(None)):
             return
         runner.message_hub.update_info("epoch_validated", runner.epoch)
+        runner.message_hub.update_info("iter_validated", runner.iter)
 
 
 @HOOKS.register_module()

@@ -87,7 +87,8 @@ class _Passes:
 
 @LOOPS.register_module()
 class ResumableIterLoop(IterBasedTrainLoop):
-    """Iterations as in mmengine; a resumed run skips what it has seen without loading it.
+    """Iterations as in mmengine; a resumed run skips what it has seen without loading it, and does a validation that a
+    kill cut off.
 
     Args:
         runner: the runner.
@@ -113,12 +114,17 @@ class ResumableIterLoop(IterBasedTrainLoop):
         self.runner.call_hook("before_train")
         self.runner.call_hook("before_train_epoch")
         self.dataloader_iterator = _Passes(self.dataloader, self._iter)
+        if self._iter > 0:
+            self._validate_if_due(already=self.runner.message_hub.runtime_info.get("iter_validated", 0))
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()
             self.run_iter(next(self.dataloader_iterator))
-            due = self._iter % self.val_interval == 0 or self._iter == self._max_iters
-            if self.runner.val_loop is not None and self._iter >= self.val_begin and due:
-                self.runner.val_loop.run()
+            self._validate_if_due()
         self.runner.call_hook("after_train_epoch")
         self.runner.call_hook("after_train")
         return self.runner.model
+
+    def _validate_if_due(self, already: int = 0) -> None:
+        due = self._iter % self.val_interval == 0 or self._iter == self._max_iters
+        if self.runner.val_loop is not None and self._iter >= self.val_begin and due and self._iter > already:
+            self.runner.val_loop.run()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,36 @@ from mmengine.config import Config
 from mmengine.dist import get_world_size
 
 from bevkd.engine.config import changed_lines
-from bevkd.errors import ConfigError
+from bevkd.errors import CheckpointError, ConfigError
+from bevkd.structures.settings import first_difference
+
+
+def require_same_run(
+    path: str | Path,
+    found: Mapping[str, Any],
+    cfg: Config,
+    teacher: Mapping[str, Any] | None,
+    warn: Callable[[str], None],
+) -> dict[str, Any]:
+    """Refuse a checkpoint that this run cannot go on from, and say what else the config changes.
+
+    Args:
+        found: what the checkpoint holds. teacher: of this run. warn: is given the changes, if any.
+
+    Returns:
+        The checkpoint's ``meta``.
+
+    Raises:
+        CheckpointError: weights alone. ConfigError: another number of processes, or another teacher.
+    """
+    meta = found.get("meta", {})
+    if "iter" not in meta or "optimizer" not in found:
+        raise CheckpointError(f"checkpoint {path} holds weights only, expected a training state; use load_from for it")
+    if changes := config_changes(path, meta, cfg):
+        warn(changes)
+    require_same_processes(path, meta)
+    require_same_teacher(path, meta, teacher)
+    return meta
 
 
 def config_changes(path: str | Path, meta: Mapping[str, Any], cfg: Config) -> str:
@@ -49,6 +78,13 @@ def require_same_teacher(path: str | Path, meta: Mapping[str, Any], teacher: Map
         raise ConfigError(
             f"the teacher of checkpoint {path} was {_describe(then)} and that of this run is {_describe(now)}; "
             "expected the same file"
+        )
+    before, after = then.get("settings"), now.get("settings")
+    if before and after and (found := first_difference(before, after)):
+        setting, old, new = found
+        raise ConfigError(
+            f"the teacher of checkpoint {path} had model.{setting} {old} and that of this run has {new} "
+            f"({now.get('config')}), expected the same settings"
         )
 
 

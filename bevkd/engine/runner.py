@@ -19,20 +19,25 @@ from mmengine.utils import apply_to
 from torch.utils.data import DataLoader
 
 from bevkd.engine import checkpoint as files
+from bevkd.engine.accumulation import KEY, pending
 from bevkd.engine.checked_runner import CheckedRunner
 from bevkd.engine.errors import config_errors
 from bevkd.engine.evaluators import prepare_metrics
+from bevkd.engine.freeze import freeze_configured
 from bevkd.engine.hooks import TerminationHook
 from bevkd.engine.lock import WorkDirLock
 from bevkd.engine.loops import ResumableEpochLoop, ResumableIterLoop
+from bevkd.engine.outputs import checkpoint_folders, require_outputs
 from bevkd.engine.progress import ProgressHook
 from bevkd.engine.randomness import random_state, restore_random_state
-from bevkd.engine.resume_checks import config_changes, require_same_processes, require_same_teacher
+from bevkd.engine.resume_checks import require_same_run
 from bevkd.engine.sampling import seeded_loader
 from bevkd.engine.workers import guard_workers, worker_errors
-from bevkd.errors import CheckpointError, ConfigError
-from bevkd.structures.checkpoint import fill_model, load_weights
+from bevkd.errors import ConfigError
+from bevkd.structures.checkpoint import fill_model
 from bevkd.structures.config_types import type_name
+from bevkd.structures.parts import start_from
+from bevkd.structures.pretrained import strictly_pretrained
 
 # Lines of mmengine that tell a reader of the console nothing; the log file has them.
 _NOISE = (
@@ -41,6 +46,7 @@ _NOISE = (
     '"HardDiskBackend" is',
     "The prefix is not set in metric",
     "Checkpoints will be",
+    "Resumed iteration number is not divisible",  # AccumulationHook brings the gradients back, or says so
 )
 
 
@@ -93,13 +99,20 @@ class BEVRunner(CheckedRunner):
         return MMDistributedDataParallel(module=model, **options)
 
     def build_model(self, model: torch.nn.Module | dict) -> torch.nn.Module:
-        """As in mmengine; sparse convolutions, of mmdet3d's detectors too, then run where their input is."""
+        """As in mmengine, frozen parts frozen; sparse convolutions, of mmdet3d's detectors too, then run where their
+        input is."""
         model = super().build_model(model)
+        if frozen := freeze_configured(model, self.cfg.get("custom_hooks") or [], self.cfg.get("optim_wrapper")):
+            self.logger.info(f"frozen: {', '.join(frozen)}")
         if "spconv" in sys.modules:  # else it has none, and importing the room of detectors would take seconds
             from bevkd.detectors.sparse import run_anywhere
 
             run_anywhere(model)
         return model
+
+    def _init_model_weights(self) -> None:
+        strictly_pretrained(self.model)
+        super()._init_model_weights()
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """As in mmengine, with the resumable loops in the place of its own."""
@@ -143,6 +156,7 @@ class BEVRunner(CheckedRunner):
             lock.acquire()
             files.remove_partials(self.work_dir)
         try:
+            require_outputs(self.cfg, "val_evaluator", training=True)
             self._before_training()
             with config_errors(self._config_name), worker_errors():
                 return super().train()
@@ -155,6 +169,7 @@ class BEVRunner(CheckedRunner):
 
     def test(self) -> dict:
         """Test as in mmengine, wrong keys in one sentence."""
+        require_outputs(self.cfg, "test_evaluator")
         with config_errors(self._config_name), worker_errors():
             return super().test()
 
@@ -166,21 +181,14 @@ class BEVRunner(CheckedRunner):
         """Read the checkpoint to go on from before anything is built: its seed decides the order of the samples."""
         if not self._resume:
             return
-        path = self._load_from or self._find_latest()
+        named = self._resume != "auto" and isinstance(self._load_from, str | Path)
+        path = self._load_from if named else self._find_latest()
         if path is None:
             self.logger.warning(f"{self.work_dir} holds no valid checkpoint to resume from: training starts anew")
             self._resume = False
             return
         found = files.load_checkpoint(path)
-        meta = found.get("meta", {})
-        if "iter" not in meta or "optimizer" not in found:
-            raise CheckpointError(
-                f"checkpoint {path} holds weights only, expected a training state; use load_from for it"
-            )
-        if changes := config_changes(path, meta, self.cfg):
-            self.logger.warning(changes)
-        require_same_processes(path, meta)
-        require_same_teacher(path, meta, self._teacher_info())
+        meta = require_same_run(path, found, self.cfg, self._teacher_info(), self.logger.warning)
         if meta.get("seed") is not None and self._randomness_cfg.get("seed") is None:
             self._randomness_cfg["seed"] = meta["seed"]
             self.set_randomness(**self._randomness_cfg)
@@ -189,7 +197,8 @@ class BEVRunner(CheckedRunner):
 
     def _find_latest(self) -> Path | None:
         """What rank 0 finds, so that all processes go on from one checkpoint."""
-        found = [files.find_latest(self.work_dir, self.logger.warning) if is_main_process() else None]
+        outside = [folder for _, folder in checkpoint_folders(self.cfg)]
+        found = [files.find_latest(self.work_dir, self.logger.warning, outside) if is_main_process() else None]
         broadcast_object_list(found)
         return found[0]
 
@@ -217,31 +226,31 @@ class BEVRunner(CheckedRunner):
 
     def load_checkpoint(
         self,
-        filename: str,
+        filename: Any,
         map_location: Any = "cpu",
         strict: bool = True,
         revise_keys: list = [(r"^module.", "")],  # noqa: B006
     ) -> dict:
-        """Load weights strictly, after checking the file; the other parameters are mmengine's and have no effect.
+        """Load weights strictly, see :func:`bevkd.structures.parts.start_from`; the other parameters have no effect.
 
-        Raises:
-            CheckpointError: keys or shapes that do not fit are listed.
+        Returns what the checkpoint to go on from holds, and nothing where a run starts from weights.
         """
-        resuming = self._resumed is not None and self._resumed[0] == str(filename)
-        found = self._resumed[1] if resuming else files.load_checkpoint(filename)
-        self._load_state(filename, found, resuming)
-        if resuming:
+        found = self._resumed[1] if self._resumed is not None and self._resumed[0] == str(filename) else {}
+        self._load_state(filename, found)
+        if found:
             self._prepare_meta(found["meta"])
         self._has_loaded = True
         self.logger.info(f"weights loaded from {filename}")
         return found
 
-    def _load_state(self, filename: str, found: dict, resuming: bool) -> None:
+    def _load_state(self, filename: Any, found: dict) -> None:
         model = getattr(self.model, "module", self.model)
-        load_weights(model, filename)
-        if resuming:
-            self.call_hook("after_load_checkpoint", checkpoint=found)  # an EMA hook changes places with the weights
-            fill_model(model, found["state_dict"], filename)
+        if not found:
+            start_from(model, filename)
+            return
+        fill_model(model, found["state_dict"], filename)
+        self.call_hook("after_load_checkpoint", checkpoint=found)  # an EMA hook changes places with the weights
+        fill_model(model, found["state_dict"], filename)
 
     def _state(self, save_optimizer: bool) -> dict[str, Any]:
         """What a checkpoint holds of model and optimizer; every process calls it."""
@@ -269,6 +278,7 @@ class BEVRunner(CheckedRunner):
         state = self.training_randomness or random_state()
         states = all_gather_object(state) if get_world_size() > 1 else [state]
         content = self._state(save_optimizer)
+        gradients = pending(getattr(self.model, "module", self.model), self.optim_wrapper) if save_optimizer else None
         if not is_main_process():
             return
         meta = dict(meta or {})
@@ -281,6 +291,8 @@ class BEVRunner(CheckedRunner):
         if teacher := self._teacher_info():
             meta["teacher"] = teacher
         content.update(meta=meta, message_hub=self.message_hub.state_dict(), random_state=states)
+        if gradients is not None:
+            content[KEY] = gradients
         if save_param_scheduler and self.param_schedulers is not None:
             content["param_schedulers"] = _scheduler_states(self.param_schedulers)
         self.call_hook("before_save_checkpoint", checkpoint=content)

@@ -12,8 +12,8 @@ from bevkd.engine.errors import config_errors
 from bevkd.engine.runner import BEVRunner
 from bevkd.engine.sharding import gather_state, shard_model, spread_optimizer_state
 from bevkd.errors import ConfigError
-from bevkd.structures.checkpoint import load_weights
 from bevkd.structures.config_types import type_name
+from bevkd.structures.parts import start_from
 
 
 @RUNNERS.register_module()
@@ -43,14 +43,15 @@ class ShardedRunner(BEVRunner):
         with config_errors(self._config_name):
             super()._init_model_weights()
         if self._load_from is not None:
-            load_weights(self.model, self._load_from)
+            start_from(self.model, self._load_from)
         self._scalars = shard_model(self.model, **self.cfg.fsdp)
 
     def _init_model_weights(self) -> None:
         """Done before the parameters were spread: initializers want them whole."""
 
-    def _load_state(self, filename: str, found: dict, resuming: bool) -> None:
-        if resuming:
+    def _load_state(self, filename: Any, found: dict) -> None:
+        if found:
+            self.call_hook("after_load_checkpoint", checkpoint=found)
             found["optimizer"] = spread_optimizer_state(found["optimizer"], self.optim_wrapper.optimizer)
 
     def _state(self, save_optimizer: bool) -> dict[str, Any]:

@@ -18,16 +18,17 @@ from torch.utils.data import DataLoader, Subset
 from bevkd.distill.cache.key import NAME, CacheKey, grid_dict
 from bevkd.distill.cache.motion import Motion
 from bevkd.distill.cache.records import DTYPES, dense_record, foreground_record, layout_of, require_finite
+from bevkd.distill.cache.settings import cached_data, feature_settings
 from bevkd.distill.cache.shards import ShardReader
 from bevkd.distill.teachers import LiveTeacher
-from bevkd.engine.checkpoint import check_sums, remove_partials, write_text
+from bevkd.engine.checkpoint import remove_partials, write_text
 from bevkd.engine.errors import config_errors
 from bevkd.engine.lock import WorkDirLock
 from bevkd.engine.preflight import require_dataset_classes, require_inputs
 from bevkd.engine.shard_writer import ShardWriter, nbytes
 from bevkd.engine.workers import guard_workers, worker_errors
 from bevkd.errors import ConfigError
-from bevkd.structures.checkpoint import sha256
+from bevkd.structures.sums import check_sums, sha256
 from bevkd.structures.targets import Targets
 
 MODES = ("foreground", "dense")
@@ -86,22 +87,13 @@ def cache_teacher(
 
 
 def _dataset(cfg: Config) -> Any:
-    """The training set, unrepeated, with the pipeline and sensors of the test set, which do not augment."""
+    """See :func:`bevkd.distill.cache.settings.cached_data`."""
     from mmdet3d.registry import DATASETS
     from mmengine.registry import init_default_scope
 
-    nodes = []
-    for loader in ("train_dataloader", "test_dataloader"):
-        node = (cfg.get(loader) or {}).get("dataset")
-        while isinstance(node, Mapping) and isinstance(node.get("dataset"), Mapping):
-            node = node["dataset"]  # a wrapper that repeats or balances
-        if not isinstance(node, Mapping):
-            raise ConfigError(f"config {cfg.filename} has no {loader}.dataset, expected the samples to cache")
-        nodes.append(node)
-    train, test = nodes
-    like_test = {name: test[name] for name in ("pipeline", "modality", "previous") if name in test}
+    samples = cached_data(cfg, str(cfg.filename))
     init_default_scope(cfg.get("default_scope", "mmdet3d"))
-    return DATASETS.build({**train, **like_test, "test_mode": False})
+    return DATASETS.build(samples)
 
 
 def _key(cfg: Config, teacher: LiveTeacher, dataset: Any, mode: str, dtype: str) -> CacheKey:
@@ -121,6 +113,7 @@ def _key(cfg: Config, teacher: LiveTeacher, dataset: Any, mode: str, dtype: str)
         teacher_sha256=teacher.info()["sha256"],
         grid=grid_dict(teacher.grid),
         taps=teacher.taps,
+        settings=feature_settings(cfg, str(cfg.filename)),
         layout={},
         classes=teacher.classes(),
         ann_file=str(dataset.ann_file),

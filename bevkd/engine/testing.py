@@ -10,9 +10,10 @@ from mmengine.dist import is_main_process
 from torch import nn
 
 from bevkd.engine.build import build_runner
-from bevkd.engine.checkpoint import check_sums, write_text
+from bevkd.engine.checkpoint import write_text
 from bevkd.errors import ConfigError
-from bevkd.structures.checkpoint import load_state_dict, load_weights
+from bevkd.structures.checkpoint import fill_model, load_state_dict, under
+from bevkd.structures.sums import check_sums
 
 _STUDENT = "student."
 
@@ -23,13 +24,14 @@ def load_fitting(model: nn.Module, checkpoint: str | Path) -> None:
     Raises:
         CheckpointError: an unreadable or altered file, or keys that do not fit, listed.
     """
-    check_sums(checkpoint)
-    holds_distiller = any(key.startswith(_STUDENT) for key in load_state_dict(checkpoint))
+    state = load_state_dict(checkpoint)
+    holds_distiller = any(key.startswith(_STUDENT) for key in state)
     is_distiller = any(key.startswith(_STUDENT) for key in model.state_dict())
     if is_distiller and not holds_distiller:
-        load_weights(model.student, checkpoint)
-    else:
-        load_weights(model, checkpoint, prefix=_STUDENT if holds_distiller and not is_distiller else None)
+        model = model.student
+    elif holds_distiller and not is_distiller:
+        state = under(state, _STUDENT)
+    fill_model(model, state, checkpoint)
 
 
 def score_checkpoint(cfg: Config, checkpoint: str | Path) -> dict[str, float]:

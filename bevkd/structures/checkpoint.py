@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from bevkd.errors import CheckpointError
 from bevkd.structures.sparse_layout import fit_sparse_weights
+from bevkd.structures.sums import check_sums
 
 _SHOWN = 10
 _UNSAFE = ("allowed global", "is blocked", "allowlisted", "unrecognized function")  # in torch's refusals
@@ -55,17 +55,17 @@ SAFE_GLOBALS: list[Any] = [
 
 
 def read_checkpoint(path: str | Path) -> Any:
-    """Everything in a checkpoint file, on the CPU, with ``weights_only=True`` and the zip's checksums verified.
+    """Everything in a checkpoint file, on the CPU, with ``weights_only=True`` and every byte verified.
 
-    A ``.safetensors`` file gives its tensors by name.
+    Bytes are compared with the ``.sha256`` beside the file, or else with the checksums that a zip has inside. A
+    ``.safetensors`` file gives its tensors by name.
 
     Raises:
-        CheckpointError: naming the file and its kind of fault: missing, empty, truncated, corrupt or unsafe.
+        CheckpointError: naming the file and its kind of fault: missing, empty, altered, truncated, corrupt or unsafe.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} is missing, expected a file")
-    _check_bytes(path)
+    if not check_sums(path):
+        _check_bytes(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     known = set(torch.serialization.get_safe_globals())  # those outlive the context below
@@ -116,7 +116,11 @@ def load_state_dict(path: str | Path) -> dict[str, Any]:
     Raises:
         CheckpointError: see :func:`read_checkpoint`, or no state dict inside.
     """
-    content = read_checkpoint(path)
+    return state_in(read_checkpoint(path), path)
+
+
+def state_in(content: Any, path: str | Path) -> dict[str, Any]:
+    """The weights in what a checkpoint holds; ``path`` is for the error sentence, see :func:`load_state_dict`."""
     state = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
         found = sorted(map(str, content))[:_SHOWN] if isinstance(content, dict) else type(content).__name__
@@ -138,11 +142,14 @@ def load_weights(
         CheckpointError: an unreadable file, or see :func:`fill_model`.
     """
     state = load_state_dict(path)
-    if prefix:
-        state = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
-        if not state:
-            raise CheckpointError(f"checkpoint {path} has no key under {prefix!r}, expected a model there")
+    if prefix and not (state := under(state, prefix)):
+        raise CheckpointError(f"checkpoint {path} has no key under {prefix!r}, expected a model there")
     fill_model(model, state, path, sparse_layout)
+
+
+def under(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The entries whose key starts with ``prefix``, without it."""
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def fill_model(model: nn.Module, state: Mapping[str, Any], path: str | Path, sparse_layout: str | None = None) -> None:
@@ -183,12 +190,3 @@ def _list(kind: str, keys: Any) -> str:
     keys = sorted(keys)
     more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
     return f"{len(keys)} {kind} ({', '.join(keys[:_SHOWN])}{more})"
-
-
-def sha256(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

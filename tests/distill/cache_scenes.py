@@ -85,6 +85,7 @@ def write_cache(folder, model, inputs, samples, mode="foreground", dtype="float3
     key = CacheKey(
         mode=mode, dtype=dtype, teacher="teacher.py", checkpoint="teacher.pth", teacher_sha256="ab" * 32,
         grid=grid_dict(teacher.grid), taps=teacher.taps, layout=layout_of(features), classes=None,
+        settings={"model": {"channels": 4}, "data": {}},
         ann_file="infos.pkl", ann_sha256=hashlib.sha256(b"infos").hexdigest(), samples=len(samples),
     )  # fmt: skip
     key = CacheKey(**{**vars(key), **changes})

@@ -136,7 +136,8 @@ def test_gradients_and_the_distiller(tmp_path, scene):
         assert copy.deepcopy(distiller).teacher is teacher
     assert logged[0] == pytest.approx(logged[1], rel=1e-6)
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(*grads))
-    assert distiller.teacher_info() == {"config": "teacher.py", "checkpoint": "teacher.pth", "sha256": "ab" * 32}
+    known = {"config": "teacher.py", "checkpoint": "teacher.pth", "sha256": "ab" * 32}
+    assert distiller.teacher_info() == {**known, "settings": {"channels": 4}}
 
 
 def test_a_hair_beyond_a_cell_edge_is_in_the_cache():
@@ -220,7 +221,7 @@ STALE = [
     ({"ann_sha256": "ef" * 32}, r"has ann_sha256 efefefefefef \(infos.pkl\), expected "),
     ({"mode": "dense"}, r"has mode dense, expected foreground"),
     ({"taps": {"low": "stem"}}, r"has taps \{'low': 'stem'\}, expected "),
-    ({"format": 0}, r"has format 0, expected 1"),
+    ({"format": 0}, r"has format 0, expected 2"),
     ({"grid": {"x_range": [-6.0, 6.0], "y_range": [-6.0, 6.0], "cell": 0.25}}, r"has grid \{.*0.25\}, expected"),
 ]
 

@@ -111,7 +111,7 @@ def test_a_copy_for_weight_averaging_shares_the_teacher(distiller):
 
 
 def test_teacher_info(distiller):
-    assert distiller.teacher_info() == {"config": "FakeDetector", "checkpoint": None, "sha256": None}
+    assert distiller.teacher_info() == {"config": "FakeDetector", "checkpoint": None, "sha256": None, "settings": None}
 
 
 def test_differing_grids_are_refused_before_the_first_step(detector):

@@ -9,7 +9,7 @@ from torch import nn
 from bevkd.distill import Distiller, LiveTeacher
 from bevkd.errors import CheckpointError, ConfigError
 from bevkd.structures import BEVGrid
-from bevkd.structures.checkpoint import sha256
+from bevkd.structures.sums import sha256
 
 CPU = torch.device("cpu")
 
@@ -40,7 +40,8 @@ def test_loads_its_checkpoint_and_gives_the_model_s_features(detector, saved, ba
     assert teacher.grid == model.grid
     tensors = [features["low"], features["high"], *features["head"][0].values()]
     assert not any(t.requires_grad for t in tensors)
-    assert teacher.info() == {"config": "FakeDetector", "checkpoint": str(path), "sha256": sha256(path)}
+    expected = {"config": "FakeDetector", "checkpoint": str(path), "sha256": sha256(path)}
+    assert teacher.info() == {**expected, "settings": {"type": "FakeDetector"}}
 
 
 def test_it_runs_without_recording_gradients(detector, batch):

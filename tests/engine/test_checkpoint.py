@@ -5,6 +5,7 @@ import os
 import pickle
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -165,6 +166,55 @@ def test_an_unusable_pointer_falls_back_to_the_newest_valid_file(tmp_path, fault
     said = []
     assert files.find_latest(tmp_path, said.append) == tmp_path / "epoch_2.pth"
     assert "going on from the newest valid checkpoint" in said[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (bytes(range(256)), "binary data"),
+        (b"", "an empty file"),
+        (b"a\x00\x01", "no printable text"),
+        (None, "Is a dir"),
+    ],
+)
+def test_a_pointer_that_is_rubbish_is_said_and_passed_over(tmp_path, text, why):
+    files.save_checkpoint(content(1), tmp_path / "epoch_1.pth")
+    (tmp_path / "folder.pth").mkdir()
+    (tmp_path / "broken.pth").symlink_to(tmp_path / "gone")
+    pointer = tmp_path / files.POINTER
+    pointer.mkdir() if text is None else pointer.write_bytes(text)
+    said = []
+    assert files.find_latest(tmp_path, said.append) == tmp_path / "epoch_1.pth"
+    assert f"{pointer} cannot be read ({why}" in said[0]
+    assert len(said) == 2
+
+
+@pytest.mark.parametrize("name", ["elsewhere/none.pth", "x" * 5000, "{folder}", "epoch_1.pth\r\n"])
+def test_a_pointer_to_no_file_or_with_a_windows_line_end(tmp_path, name):
+    files.save_checkpoint(content(1), tmp_path / "epoch_1.pth")
+    (tmp_path / files.POINTER).write_bytes(name.format(folder=tmp_path).encode())
+    assert files.find_latest(tmp_path, lambda line: None) == tmp_path / "epoch_1.pth"
+
+
+def test_a_hash_file_of_rubbish_passes_its_checkpoint_over(tmp_path):
+    for step in (1, 2):
+        files.save_checkpoint(content(step), tmp_path / f"epoch_{step}.pth")
+    (tmp_path / "epoch_2.pth.sha256").write_bytes(bytes(range(256)))
+    files.write_pointer(tmp_path, tmp_path / "epoch_2.pth")
+    said = []
+    assert files.find_latest(tmp_path, said.append) == tmp_path / "epoch_1.pth"
+    assert "epoch_2.pth.sha256 holds binary data" in said[0]
+    files.save_checkpoint(content(3), tmp_path / "epoch_2.pth")  # and it is no obstacle to writing anew
+    assert files.load_checkpoint(tmp_path / "epoch_2.pth")["meta"]["iter"] == 3
+
+
+def test_a_folder_that_was_copied_goes_on_from_its_own_files(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    files.save_checkpoint(content(1), old / "epoch_1.pth")
+    files.write_pointer(old, old / "epoch_1.pth")
+    shutil.copytree(old, new)
+    assert files.find_latest(new) == new / "epoch_1.pth"
 
 
 def test_a_folder_that_was_moved_keeps_its_pointer(tmp_path):

@@ -112,7 +112,7 @@ def test_flags_are_written_where_mmengine_reads_them(folder):
     (folder / "amp.py").write_text("optim_wrapper = dict(type='OptimWrapper')\nrandomness = dict(deterministic=True)\n")
     cfg = load_config(folder / "amp.py")
     apply_flags(cfg, work_dir="w", launcher="pytorch", seed=3, amp=True, resume="auto")
-    assert (cfg.work_dir, cfg.launcher, cfg.resume, cfg.load_from) == ("w", "pytorch", True, None)
+    assert (cfg.work_dir, cfg.launcher, cfg.resume, cfg.load_from) == ("w", "pytorch", "auto", None)
     assert cfg.randomness == {"deterministic": True, "seed": 3}
     assert cfg.optim_wrapper == {"type": "AmpOptimWrapper", "loss_scale": "dynamic"}
     apply_flags(cfg, resume="a.pth")

@@ -1,5 +1,6 @@
 """A killed run goes on exactly where it stopped: weights, losses, learning rates, with dropout and augmentation."""
 
+import shutil
 import signal
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from bevkd.engine import build_runner
 from bevkd.engine import checkpoint as files
+from bevkd.engine.config import apply_flags
 from bevkd.errors import CheckpointError, ConfigError
 from tests.engine.toy import ToyModel, read_log, toy_config, toy_loader
 
@@ -150,6 +152,36 @@ def test_another_teacher_is_refused(tmp_path, monkeypatch, sha, fits):
     else:
         with pytest.raises(ConfigError, match=r"old\.pth \(sha256 aaaaaaaaaaaa\).*new\.pth \(sha256 bbbbbbbbbbbb\)"):
             train(tmp_path, resume=True)
+
+
+def test_a_teacher_with_other_settings_is_refused(tmp_path, monkeypatch):
+    def teach(voxels):
+        settings = {"lidar_encoder": {"max_points": voxels}, "type": "Teacher"}
+        info = {"config": "t.py", "checkpoint": "t.pth", "sha256": "a" * 64, "settings": settings}
+        monkeypatch.setattr(ToyModel, "teacher_info", lambda self: info, raising=False)
+
+    teach(16)
+    train(tmp_path)
+    teach(20)
+    with pytest.raises(
+        ConfigError,
+        match=r"had model.lidar_encoder.max_points 16 and that of this run has 20 \(t.py\), expected the same",
+    ):
+        train(tmp_path, resume=True)
+    teach(16)
+    train(tmp_path, resume=True)
+
+
+def test_a_resume_without_a_checkpoint_starts_from_load_from(tmp_path):
+    weights = ToyModel().state_dict()
+    torch.save(weights, tmp_path / "start.pth")
+    quiet = {"optim_wrapper": {"type": "OptimWrapper", "optimizer": {"type": "SGD", "lr": 1e-12}}}
+    for given in (str(tmp_path / "start.pth"), {"checkpoint": str(tmp_path / "start.pth"), "parts": ["net"]}):
+        cfg = toy_config(tmp_path / "run", load_from=given, **quiet)
+        apply_flags(cfg, resume="auto")
+        build_runner(cfg).train()
+        assert torch.allclose(final_state(tmp_path / "run")["state_dict"]["net.3.weight"], weights["net.3.weight"])
+        shutil.rmtree(tmp_path / "run")
 
 
 def test_a_config_inside_a_checkpoint_is_never_run(tmp_path):

@@ -2,9 +2,7 @@
 
 import errno
 import os
-import runpy
 import signal
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -20,78 +18,24 @@ from bevkd.engine.teacher_cache import cache_teacher
 from bevkd.errors import ConfigError, DataError
 from bevkd.structures.targets import Targets
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "cache_teacher.py"
 CPU = torch.device("cpu")
-CONFIG = """
-norm_cfg = dict(type="BN")
-data_root = "{root}/"
-model = dict(
-    type="BEVDetector",
-    data_preprocessor=dict(type="Det3DDataPreprocessor"),
-    grid=dict(x_range=(-40.0, 40.0), y_range=(-40.0, 40.0), cell=4.0),
-    lidar_encoder=dict(type="PillarEncoder", out_channels=8, pillar_channels=4, downsample=2, max_points=4),
-    bev_encoder=dict(
-        type="BEVEncoder",
-        backbone=dict(type="SECOND", out_channels=[8], layer_nums=[1], layer_strides=[1]),
-        neck=dict(type="SECONDFPN", in_channels=[8], out_channels=[12], upsample_strides=[1]),
-    ),
-    head=dict(type="SlimCenterHead", share_conv_channel=8),
-)
-dataset = dict(
-    type="NuScenesBEVDataset", data_root=data_root, ann_file="nuscenes_infos_train.pkl",
-    modality=dict(use_lidar=True, use_camera=False),
-)
-train_dataloader = dict(dataset=dict(
-    **dataset, pipeline=[dict(type="LoadSweeps", sweeps=0), dict(type="BEVAugment"), dict(type="PackBEV")]))
-test_dataloader = dict(dataset=dict(
-    **dataset, test_mode=True, pipeline=[dict(type="LoadSweeps", sweeps=0), dict(type="PackBEV")]))
-"""
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, tiny_nuscenes_readonly):
-    """A config and a checkpoint of a small LiDAR teacher."""
-    from bevkd.distill.models import build_model
-    from bevkd.engine import register_all
-
-    register_all()
-    folder = tmp_path_factory.mktemp("teacher")
-    config = folder / "teacher.py"
-    config.write_text(CONFIG.format(root=tiny_nuscenes_readonly))
-    torch.manual_seed(0)
-    torch.save({"state_dict": build_model(config, "the teacher").state_dict()}, folder / "teacher.pth")
-    return config, folder / "teacher.pth"
-
-
-@pytest.fixture
-def tool(monkeypatch, capsys, trained):
-    """Run the tool in this process; returns exit code, stdout and stderr."""
-
-    def run(out, *words):
-        words = [*trained, "--out", out, "--workers", "0", "--device", "cpu", *words]
-        monkeypatch.setattr("sys.argv", list(map(str, [TOOL, *words])))
-        with pytest.raises(SystemExit) as left:
-            runpy.run_path(str(TOOL), run_name="__main__")
-        return left.value.code, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def batch(trained):
+def batch(trained_teacher):
     """A live teacher and one preprocessed batch of the training set."""
     from mmengine.config import Config
 
     from bevkd.engine.teacher_cache import _dataset
 
-    live = LiveTeacher(*map(str, trained))
+    live = LiveTeacher(*map(str, trained_teacher))
     live.load()
-    dataset = _dataset(Config.fromfile(trained[0]))
+    dataset = _dataset(Config.fromfile(trained_teacher[0]))
     data = live.model.data_preprocessor(pseudo_collate([dataset[i] for i in range(3)]), False)
     return live, data["inputs"], data["data_samples"], [dataset.get_data_info(i)["token"] for i in range(len(dataset))]
 
 
-def test_both_modes_equal_the_live_teacher(tool, tmp_path, batch, trained, tiny_nuscenes_readonly):
+def test_both_modes_equal_the_live_teacher(cache_tool, tmp_path, batch, trained_teacher, tiny_nuscenes_readonly):
     live, inputs, samples, tokens = batch
     torch.manual_seed(2)
     grid = live.grid
@@ -104,55 +48,57 @@ def test_both_modes_equal_the_live_teacher(tool, tmp_path, batch, trained, tiny_
     assert min(expected.values()) > 0.1
     for kind, mode in ((CachedForegroundTeacher, "foreground"), (CachedDenseTeacher, "dense")):
         out = tmp_path / mode
-        code, said, _ = tool(out, "--mode", mode, "--dtype", "float32")
+        code, said, _ = cache_tool(out, "--mode", mode, "--dtype", "float32")
         assert code == 0
         assert f"{len(tokens)} samples will take about" in said
         assert "eta 0:00:00" in said
-        cached = kind(out, checkpoint=trained[1], ann_file=tiny_nuscenes_readonly / "nuscenes_infos_train.pkl")
+        cached = kind(out, checkpoint=trained_teacher[1], ann_file=tiny_nuscenes_readonly / "nuscenes_infos_train.pkl")
         found = UniDistill()(student, cached(None, samples, CPU), targets)
         assert {name: loss.item() for name, loss in found.items()} == pytest.approx(expected, abs=1e-4)
         assert cached.classes() == live.classes()
-        assert cached.info() == {**live.info(), "config": str(trained[0])}
+        assert cached.info() == {**live.info(), "config": str(trained_teacher[0])}
 
 
-def test_the_estimate_is_near_and_a_full_disk_is_refused_before_it_starts(tool, tmp_path, monkeypatch):
-    code, said, _ = tool(tmp_path / "a", "--mode", "dense")
+def test_the_estimate_is_near_and_a_full_disk_is_refused_before_it_starts(cache_tool, tmp_path, monkeypatch):
+    code, said, _ = cache_tool(tmp_path / "a", "--mode", "dense")
     estimate = float(said.split("will take about ")[1].split(" GB")[0]) * 1e9
     written = sum(path.stat().st_size for path in (tmp_path / "a").glob("*.safetensors"))
     assert code == 0
     assert estimate == pytest.approx(written, rel=0.1)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
-    code, _, said = tool(tmp_path / "b")
+    code, _, said = cache_tool(tmp_path / "b")
     assert code == 2
     assert "GB and 0 GB are free on its disk, expected room for it" in said
     assert not list((tmp_path / "b").glob("*.safetensors"))
 
 
-def test_what_is_there_is_kept_and_what_is_missing_is_made(tool, tmp_path):
+def test_what_is_there_is_kept_and_what_is_missing_is_made(cache_tool, tmp_path):
     out = tmp_path / "cache"
-    assert tool(out)[0] == 0
+    assert cache_tool(out)[0] == 0
     (shard,) = out.glob("*.safetensors")
     before = shard.stat().st_mtime_ns
-    code, said, _ = tool(out)
+    code, said, _ = cache_tool(out)
     assert code == 0
     assert "is complete, 0 samples were added" in said
     assert shard.stat().st_mtime_ns == before
     shard.unlink()
     (out / ".shard_000009.safetensors.1.partial").write_bytes(b"half")
-    assert "is complete, 6 samples were added" in tool(out)[1]
+    assert "is complete, 6 samples were added" in cache_tool(out)[1]
     assert not list(out.glob(".*.partial"))
 
 
-def fill(trained, out, shard_bytes=1):
+def fill(trained_teacher, out, shard_bytes=1):
     """What the tool runs, with a shard for every sample."""
     from mmengine.config import Config
 
-    return cache_teacher(Config.fromfile(trained[0]), trained[1], out, batch_size=1, workers=0, shard_bytes=shard_bytes)
+    return cache_teacher(
+        Config.fromfile(trained_teacher[0]), trained_teacher[1], out, batch_size=1, workers=0, shard_bytes=shard_bytes
+    )
 
 
-def test_a_kill_in_the_middle_of_a_shard(trained, tmp_path, batch, monkeypatch):
+def test_a_kill_in_the_middle_of_a_shard(trained_teacher, tmp_path, batch, monkeypatch):
     whole, out = tmp_path / "whole", tmp_path / "killed"
-    fill(trained, whole, shard_bytes=1 << 20)
+    fill(trained_teacher, whole, shard_bytes=1 << 20)
 
     def die(descriptor):
         if "shard_000002" in os.readlink(f"/proc/self/fd/{descriptor}"):
@@ -165,7 +111,7 @@ def test_a_kill_in_the_middle_of_a_shard(trained, tmp_path, batch, monkeypatch):
     if child == 0:
         os.fsync = die
         try:
-            fill(trained, out)
+            fill(trained_teacher, out)
         finally:
             os._exit(1)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
@@ -174,7 +120,7 @@ def test_a_kill_in_the_middle_of_a_shard(trained, tmp_path, batch, monkeypatch):
     assert len(list(out.glob(".shard_000002*.partial"))) == 1
     with pytest.raises(DataError, match=r"holds 2 of 6 samples, expected all: run tools/cache_teacher.py again"):
         CachedForegroundTeacher(out).load()
-    assert fill(trained, out) == 4
+    assert fill(trained_teacher, out) == 4
     assert not list(out.glob(".*.partial"))
     key = CacheKey.read(out).digest()
     for token in batch[3]:
@@ -182,7 +128,7 @@ def test_a_kill_in_the_middle_of_a_shard(trained, tmp_path, batch, monkeypatch):
         assert all(torch.equal(one[part], other[part]) for part in one)
 
 
-def test_a_disk_that_fills_up(trained, tmp_path, monkeypatch):
+def test_a_disk_that_fills_up(trained_teacher, tmp_path, monkeypatch):
     sync = os.fsync
 
     def full(descriptor):
@@ -195,50 +141,62 @@ def test_a_disk_that_fills_up(trained, tmp_path, monkeypatch):
         with pytest.raises(
             DataError, match=r"shard_000003\S* cannot be written: No space left on device \(.*MB needed"
         ):
-            fill(trained, tmp_path)
+            fill(trained_teacher, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir() if "lock" not in path.name) == [
         "cache.json", *(f"shard_{number:06d}.safetensors" for number in range(3)),
     ]  # fmt: skip
-    assert fill(trained, tmp_path) == 3
+    assert fill(trained_teacher, tmp_path) == 3
     CachedForegroundTeacher(tmp_path).load()
 
 
-def test_a_second_writer_is_refused(tool, tmp_path):
+def test_a_second_writer_is_refused(cache_tool, tmp_path):
     first = WorkDirLock(tmp_path)
     first.acquire()
-    code, _, said = tool(tmp_path)
+    code, _, said = cache_tool(tmp_path)
     assert code == 2
     assert said.startswith(f"error: the cache {tmp_path} is in use by process {os.getpid()}")
     assert "give another --out" in said
     first.release()
 
 
-def test_a_stale_folder_is_not_written_to(tool, tmp_path, trained):
-    assert tool(tmp_path)[0] == 0
+def test_a_stale_folder_is_not_written_to(cache_tool, tmp_path, trained_teacher):
+    assert cache_tool(tmp_path)[0] == 0
     for words, found in (
         (["--mode", "dense"], "has mode foreground, expected dense"),
         (["--dtype", "bfloat16"], "has dtype float16, expected bfloat16"),
         (["--taps", "low=bev_encoder"], "has taps {'low': 'bev_encoder:input', "),
+        (
+            ["--cfg-options", "model.lidar_encoder.max_points=8"],
+            "has model.lidar_encoder.max_points 4, expected 8: make",
+        ),
+        (
+            ["--cfg-options", "+model.lidar_encoder.z_range=(-4,2)"],
+            "has model.lidar_encoder.z_range unset, expected [-4, 2]: make",
+        ),
+        (
+            ["--cfg-options", "test_dataloader.dataset.pipeline.0.sweeps=1"],
+            "has data.pipeline.0.sweeps 0, expected 1: make the cache again with tools/cache_teacher.py, or point",
+        ),
     ):
-        code, _, said = tool(tmp_path, *words)
+        code, _, said = cache_tool(tmp_path, *words)
         assert code == 2
         assert f"error: the cache {tmp_path} {found}" in said
-    other = torch.load(trained[1], weights_only=True)
+    other = torch.load(trained_teacher[1], weights_only=True)
     other["state_dict"] = {key: value + 1 for key, value in other["state_dict"].items()}
     torch.save(other, tmp_path / "other.pth")
-    code, _, said = tool(tmp_path, "--cfg-options", "model.head.share_conv_channel=8")
+    code, _, said = cache_tool(tmp_path, "--cfg-options", "model.head.share_conv_channel=8")
     assert code == 0
     with pytest.raises(ConfigError, match=r"has teacher_sha256 [0-9a-f]{12} \(.*teacher.pth\), expected [0-9a-f]{12}"):
-        fill((trained[0], tmp_path / "other.pth"), tmp_path)
+        fill((trained_teacher[0], tmp_path / "other.pth"), tmp_path)
 
 
-def test_what_cannot_be_cached(tool, tmp_path, trained):
-    assert "--taps is ['high'], expected NAME=PATH" in tool(tmp_path, "--taps", "high")[2]
-    assert "has no train_dataloader.dataset" in tool(tmp_path, "--cfg-options", "train_dataloader=None")[2]
+def test_what_cannot_be_cached(cache_tool, tmp_path, trained_teacher):
+    assert "--taps is ['high'], expected NAME=PATH" in cache_tool(tmp_path, "--taps", "high")[2]
+    assert "has no train_dataloader.dataset" in cache_tool(tmp_path, "--cfg-options", "train_dataloader=None")[2]
     augmenting = tmp_path / "augmenting.py"
-    augmenting.write_text(trained[0].read_text() + "\ntest_dataloader = train_dataloader\n")
+    augmenting.write_text(trained_teacher[0].read_text() + "\ntest_dataloader = train_dataloader\n")
     with pytest.raises(ConfigError, match=r"sample \w+ was augmented, expected a test pipeline without BEVAugment"):
-        fill((augmenting, trained[1]), tmp_path / "out")
+        fill((augmenting, trained_teacher[1]), tmp_path / "out")
     assert not list((tmp_path / "out").glob("[a-z]*"))
 
 

@@ -12,7 +12,8 @@ from mmengine.optim import OneCycleLR, build_optim_wrapper
 from torch import nn
 
 from bevkd.errors import CheckpointError
-from bevkd.structures.checkpoint import SAFE_GLOBALS, load_state_dict, load_weights, read_checkpoint, sha256
+from bevkd.structures.checkpoint import SAFE_GLOBALS, load_state_dict, load_weights, read_checkpoint
+from bevkd.structures.sums import sha256
 
 
 class Runs:

@@ -13,7 +13,8 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
 
 from bevkd.engine import register_all
-from bevkd.structures.checkpoint import load_state_dict, load_weights, sha256
+from bevkd.structures.checkpoint import load_state_dict, load_weights
+from bevkd.structures.sums import sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 CAMERA, PILLAR = "configs/synthetic/unidistill_lidar_to_camera.py", "configs/rdd/pillar_synthetic.py"

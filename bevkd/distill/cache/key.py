@@ -10,11 +10,12 @@ from typing import Any
 
 from bevkd.errors import ConfigError, DataError
 from bevkd.structures import BEVGrid
+from bevkd.structures.settings import first_difference
 
 NAME = "cache.json"
-FORMAT = 1
+FORMAT = 2
 # What two caches of one kind must share; the paths beside the hashes are for people.
-_SAMENESS = ("format", "mode", "dtype", "teacher_sha256", "grid", "taps", "ann_sha256")
+_SAMENESS = ("format", "mode", "dtype", "teacher_sha256", "grid", "taps", "settings", "ann_sha256")
 _MAKE_AGAIN = "make the cache again with tools/cache_teacher.py, or point the config at the one that fits"
 
 
@@ -28,6 +29,7 @@ class CacheKey:
         teacher: config file of the teacher. checkpoint: its weights' path. teacher_sha256: their hash.
         grid: ``dict(x_range, y_range, cell)``.
         taps: name -> module path.
+        settings: of the teacher's config, see :func:`bevkd.distill.cache.settings.feature_settings`.
         layout: tap name -> shape [C, Y, X] of a map, or, for a head, channels by key of every task.
         classes: by task of the head, where it tells.
         ann_file: the data set's info file. ann_sha256: its hash.
@@ -41,6 +43,7 @@ class CacheKey:
     teacher_sha256: str
     grid: dict[str, Any]
     taps: dict[str, str]
+    settings: dict[str, Any]
     layout: dict[str, Any]
     classes: list[list[str]] | None
     ann_file: str
@@ -53,15 +56,22 @@ class CacheKey:
         """The key of a cache folder.
 
         Raises:
-            DataError: no cache there, or one that is unreadable.
+            DataError: no cache there, or one that is unreadable. ConfigError: one of an earlier format.
         """
         path = Path(folder) / NAME
         if not path.is_file():
             raise DataError(f"{folder} holds no {NAME}, expected a teacher cache made by tools/cache_teacher.py")
         try:
             content = json.loads(path.read_text())
+            if content.get("format") == 1:
+                raise ConfigError(
+                    f"the cache {folder} has format 1, which does not say with which model settings and pipeline its "
+                    f"features were made, expected format {FORMAT}: {_MAKE_AGAIN}"
+                )
             return cls(**content)
-        except (ValueError, TypeError) as error:
+        except ConfigError:
+            raise
+        except (ValueError, TypeError, AttributeError) as error:
             names = ", ".join(field.name for field in fields(cls))
             raise DataError(f"{path} is no cache description ({error}), expected JSON with {names}") from error
 
@@ -90,6 +100,9 @@ class CacheKey:
         """
         own = asdict(self)
         for name, value in wanted.items():
+            if name == "settings" and value is not None and (found := first_difference(self.settings, value)):
+                setting, before, now = found
+                raise ConfigError(f"the cache {folder} has {setting} {before}, expected {now}: {_MAKE_AGAIN}")
             if value is not None and own[name] != json.loads(json.dumps(value)):
                 found, expected = (v[:12] if name.endswith("sha256") else v for v in (own[name], value))
                 source = {"teacher_sha256": f" ({self.checkpoint})", "ann_sha256": f" ({self.ann_file})"}.get(name, "")

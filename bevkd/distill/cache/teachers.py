@@ -14,10 +14,12 @@ from bevkd.distill.cache.key import FORMAT, CacheKey, grid_dict
 from bevkd.distill.cache.motion import Motion, mirror_channels, require_symmetric
 from bevkd.distill.cache.records import BOXES, CELLS, unpack_head
 from bevkd.distill.cache.samples import CachedHead, CachedKeypoints
+from bevkd.distill.cache.settings import feature_settings
 from bevkd.distill.cache.shards import ShardReader
+from bevkd.distill.models import read_config
 from bevkd.errors import ConfigError, DataError
 from bevkd.structures import BEVGrid
-from bevkd.structures.checkpoint import sha256
+from bevkd.structures.sums import sha256
 from bevkd.structures.targets import Targets
 
 
@@ -29,6 +31,8 @@ class CachedTeacher:
 
     Args:
         cache: folder that ``tools/cache_teacher.py`` filled.
+        config: the teacher's config file; None takes any. What its features depend on must be as it says: the model,
+            and the pipeline and data settings that its samples are read with.
         checkpoint: the weights that it must have been made with; None takes any.
         ann_file: the info file that it must have been made from; None takes any. Boxes are compared in any case.
         taps: the tap paths that it must have; None takes any.
@@ -48,7 +52,9 @@ class CachedTeacher:
         ann_file: str | Path | None = None,
         taps: Mapping[str, str] | None = None,
         grid: Mapping[str, Any] | BEVGrid | None = None,
+        config: str | Path | None = None,
     ) -> None:
+        self._config = config
         self.folder, self._checkpoint, self._ann_file = Path(cache), checkpoint, ann_file
         self._wanted_taps, self._wanted_grid = taps, grid
         self.key: CacheKey | None = None
@@ -71,6 +77,7 @@ class CachedTeacher:
             mode=self.mode,
             teacher_sha256=_hash(self._checkpoint, "checkpoint"),
             ann_sha256=_hash(self._ann_file, "ann_file"),
+            settings=None if self._config is None else _settings(self._config),
             taps=None if self._wanted_taps is None else dict(self._wanted_taps),
             grid=grid,
         )
@@ -82,10 +89,11 @@ class CachedTeacher:
             )
         self.key, self.taps, self.grid = key, dict(key.taps), key.bev_grid()
 
-    def info(self) -> dict[str, str | None]:
-        """``config``, ``checkpoint`` and ``sha256`` of the model that filled the cache."""
+    def info(self) -> dict[str, Any]:
+        """See :meth:`bevkd.distill.LiveTeacher.info`, of the model that filled the cache."""
         key = self.key or CacheKey.read(self.folder)
-        return {"config": key.teacher, "checkpoint": key.checkpoint, "sha256": key.teacher_sha256}
+        known = {"config": key.teacher, "checkpoint": key.checkpoint, "sha256": key.teacher_sha256}
+        return {**known, "settings": key.settings["model"]}
 
     def classes(self) -> list[list[str]] | None:
         """The classes by task of its head; None where it did not tell."""
@@ -198,6 +206,10 @@ def _turned(motion: Motion, why: str) -> str:
         f"sample {motion.token} was rotated, scaled or shifted and {why}; expected BEVAugment with rotation=(0, 0), "
         "scale=(1, 1) and translation_std=0, or a LiveTeacher"
     )
+
+
+def _settings(path: str | Path) -> dict[str, Any]:
+    return feature_settings(read_config(path, "config of the cached teacher"), str(path))
 
 
 def _hash(path: str | Path | None, field: str) -> str | None:

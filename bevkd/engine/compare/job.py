@@ -24,7 +24,7 @@ from bevkd.engine.checkpoint import find_latest, write_text
 from bevkd.engine.config import apply_flags, changed_lines, load_config, merge_options
 from bevkd.engine.testing import score_checkpoint
 from bevkd.errors import ConfigError, DataError
-from bevkd.structures.checkpoint import sha256
+from bevkd.structures.sums import sha256
 
 JOB, CONFIG, RESULT, PROGRESS, LOG = "job.json", "config.txt", "result.json", "progress.json", "log.txt"
 

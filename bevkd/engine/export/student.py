@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 import bevkd
 from bevkd.distill.models import build_model, read_model_config, student_of
-from bevkd.engine.build import require_writable
-from bevkd.engine.checkpoint import check_sums, save_checkpoint, write_bytes, write_text
+from bevkd.engine.checkpoint import save_checkpoint, write_bytes, write_text
 from bevkd.engine.errors import config_errors
+from bevkd.engine.outputs import require_writable
 from bevkd.engine.preflight import require_configured_classes
 from bevkd.engine.testing import load_fitting
 from bevkd.errors import CheckpointError, ConfigError, nearest
-from bevkd.structures.checkpoint import load_state_dict, sha256
+from bevkd.structures.checkpoint import load_state_dict
+from bevkd.structures.sums import sha256
 
 FORMATS = ("checkpoint", "safetensors", "onnx")
 NAME = "student"
@@ -56,7 +57,6 @@ def load_student(cfg: Config, checkpoint: str | Path) -> Student:
         ConfigError: a config without a model.
         CheckpointError: an unreadable or altered file, one without a student, or one that does not fit.
     """
-    check_sums(checkpoint)
     own = Config({key: copy.deepcopy(cfg[key]) for key in _KEPT if key in cfg}, filename=cfg.filename)
     model = read_model_config(cfg.get("model"), f"'model' of {cfg.filename}")
     own.model = copy.deepcopy(student_of(model, f"'model' of {cfg.filename}") or model)
