@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import os
@@ -19,8 +20,10 @@ from bevkd.engine.hooks import NeutralValidationHook, NonFiniteLossHook, Summary
 from bevkd.engine.progress import ProgressHook
 from bevkd.engine.runner import BEVRunner
 from bevkd.engine.sharded_runner import ShardedRunner
-from bevkd.errors import ConfigError
+from bevkd.errors import FULL, ConfigError
+from bevkd.structures.files import named
 
+_LEAST_ROOM = 1 << 16  # bytes: the log and the configs of a run that does nothing else
 _number = itertools.count()
 _SAFE = ("NuScenesBEVDataset", "WaymoBEVDataset")
 
@@ -55,7 +58,7 @@ def build_runner(cfg: Config) -> BEVRunner:
     # Deprecations inside mmdet3d and its kin that a user can do nothing about.
     warnings.filterwarnings("ignore", category=UserWarning, module="mmdet3d|mmdet|mmcv|mmengine")
     sharded = cfg.get("fsdp") is not None and cfg.get("launcher", "none") != "none"
-    with config_errors(str(cfg.filename or name)):
+    with config_errors(str(cfg.filename or name)), named(cfg.work_dir):
         return (ShardedRunner if sharded else BEVRunner).from_cfg(cfg)
 
 
@@ -69,12 +72,15 @@ def require_writable(folder: str | Path, field: str = "work_dir") -> None:
     probe = folder / f".write_test.{os.getpid()}.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
-        probe.unlink()
+        probe.write_bytes(bytes(_LEAST_ROOM))
     except OSError as error:
+        room = f" with room for {_LEAST_ROOM} bytes" if error.errno in FULL else ""
         raise ConfigError(
-            f"{field} {folder} cannot be written: {error.strerror}; expected a writable folder"
+            f"{field} {folder} cannot be written: {error.strerror}; expected a writable folder{room}"
         ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
 
 
 def _prepare_hooks(cfg: Config) -> None:

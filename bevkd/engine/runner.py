@@ -29,6 +29,7 @@ from bevkd.engine.sampling import seeded_loader
 from bevkd.engine.workers import guard_workers, worker_errors
 from bevkd.errors import CheckpointError, ConfigError
 from bevkd.structures.checkpoint import fill_model, load_weights
+from bevkd.structures.files import named
 
 # Lines of mmengine that tell a reader of the console nothing; the log file has them.
 _NOISE = (
@@ -63,6 +64,8 @@ class BEVRunner(Runner):
         self._console_level(logging.WARNING)
         for handler in self._console():
             handler.addFilter(lambda record: not record.getMessage().startswith(_NOISE))
+        for handler in self.logger.handlers:
+            handler.handleError = _stop_without_log
         return self.logger
 
     def _console(self) -> list[logging.Handler]:
@@ -133,7 +136,8 @@ class BEVRunner(Runner):
             files.remove_partials(self.work_dir)
         try:
             self._before_training()
-            with config_errors(self._config_name), worker_errors():
+            with config_errors(self._config_name), worker_errors(), named(self.work_dir):
+                files.require_room(self.work_dir, self.model)
                 return super().train()
         finally:
             for hook in self.hooks:
@@ -144,7 +148,7 @@ class BEVRunner(Runner):
 
     def test(self) -> dict:
         """Test as in mmengine, wrong keys in one sentence."""
-        with config_errors(self._config_name), worker_errors():
+        with config_errors(self._config_name), worker_errors(), named(self.work_dir):
             return super().test()
 
     @property
@@ -280,6 +284,11 @@ class BEVRunner(Runner):
         if not self._saved:
             files.load_checkpoint(path)  # a state that cannot be read must show now, not at the resume
             self._saved = True
+
+
+def _stop_without_log(_record: logging.LogRecord) -> None:
+    """Called where a log line cannot be written: a full disk has no room for a checkpoint either."""
+    raise
 
 
 def _scheduler_states(schedulers: list | dict) -> list | dict:
