@@ -7,7 +7,6 @@ import copy
 import itertools
 import os
 import sys
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -55,8 +54,6 @@ def build_runner(cfg: Config) -> BEVRunner:
     _warn_of_a_shared_store()
     _refuse_amp_without_gpu(cfg)
     _check_infos(cfg)
-    # Deprecations inside mmdet3d and its kin that a user can do nothing about.
-    warnings.filterwarnings("ignore", category=UserWarning, module="mmdet3d|mmdet|mmcv|mmengine")
     sharded = cfg.get("fsdp") is not None and cfg.get("launcher", "none") != "none"
     with config_errors(str(cfg.filename or name)), named(cfg.work_dir):
         return (ShardedRunner if sharded else BEVRunner).from_cfg(cfg)
