@@ -70,13 +70,11 @@ def main() -> None:
     models = [(args.config, args.checkpoint), *args.compare]
     names = titles(args, [config for config, _ in models])
     taps = read_taps(args.taps, len(models))
-    from mmengine.logging import MMLogger
-
+    from bevkd.structures.quiet import only_warnings
     from bevkd.visualization.gallery import draw_gallery
     from bevkd.visualization.inspect import inspect_sample
 
-    # Each model's data set would print its statistics.
-    MMLogger.get_current_instance().setLevel("WARNING")
+    only_warnings()
     inspections, token = {}, args.token
     for name, (config, checkpoint), words in zip(names, models, taps, strict=True):
         inspections[name] = inspect_sample(

@@ -21,6 +21,7 @@ from bevkd.engine.runner import BEVRunner
 from bevkd.engine.sharded_runner import ShardedRunner
 from bevkd.errors import FULL, ConfigError
 from bevkd.structures.files import named
+from bevkd.structures.quiet import quieten
 
 _LEAST_ROOM = 1 << 16  # bytes: the log and the configs of a run that does nothing else
 _number = itertools.count()
@@ -41,6 +42,7 @@ def build_runner(cfg: Config) -> BEVRunner:
         from bevkd.engine import register_all
 
         register_all()
+    quieten()
     cfg = copy.deepcopy(cfg)
     name = Path(cfg.filename).stem if cfg.filename else "run"
     cfg.setdefault("work_dir", str(Path("work_dirs", name)))

@@ -30,15 +30,7 @@ from bevkd.engine.workers import guard_workers, worker_errors
 from bevkd.errors import CheckpointError, ConfigError
 from bevkd.structures.checkpoint import fill_model, load_weights
 from bevkd.structures.files import named
-
-# Lines of mmengine that tell a reader of the console nothing; the log file has them.
-_NOISE = (
-    "Exp name:",
-    '"FileClient" will',
-    '"HardDiskBackend" is',
-    "The prefix is not set in metric",
-    "Checkpoints will be",
-)
+from bevkd.structures.quiet import is_news
 
 
 @RUNNERS.register_module()
@@ -63,7 +55,7 @@ class BEVRunner(Runner):
         self.logger = super().build_logger(*args, **kwargs)
         self._console_level(logging.WARNING)
         for handler in self._console():
-            handler.addFilter(lambda record: not record.getMessage().startswith(_NOISE))
+            handler.addFilter(is_news)
         for handler in self.logger.handlers:
             handler.handleError = _stop_without_log
         return self.logger

@@ -81,7 +81,10 @@ def inspect_sample(
     from bevkd.engine import register_all
 
     register_all()
-    MMLogger.get_instance("bevkd.inspect", log_level="WARNING")  # becomes the current one: no tables of class counts
+    if not MMLogger.check_instance_created("bevkd.inspect"):
+        MMLogger.get_instance(
+            "bevkd.inspect", log_level="WARNING"
+        )  # becomes the current one: no tables of class counts
     cfg = _config(config, data_root, options)
     dataset = _test_dataset(cfg)
     index = _position(dataset, index, token)
@@ -217,8 +220,8 @@ def _require_maps(model: nn.Module, features: Mapping[str, Any]) -> None:
             found = getattr(features[name], "shape", type(features[name]).__name__)
             found = tuple(found) if isinstance(found, torch.Size) else found
             raise ConfigError(
-                f"the tap {name!r} of {type(model).__name__} gives {found}, expected one BEV map [C, Y, X]: name another "
-                f"module, --taps {name}=PATH"
+                f"the tap {name!r} of {type(model).__name__} gives {found}, expected one BEV map [C, Y, X]: name "
+                f"another module, --taps {name}=PATH"
             )
 
 
