@@ -67,10 +67,12 @@ def file_sentence(error: OSError) -> str | None:
     """One sentence about a file or folder that has no room or cannot be written; None for every other error."""
     if error.errno not in (*FULL, *_UNWRITABLE):
         return None
-    name = error.filename2 or error.filename or "a file"
+    name = error.filename2 or error.filename
     if error.errno not in FULL:
         return f"{name} cannot be written or read: {error.strerror}; expected a file or folder that can"
-    folder = next((p for p in (Path(str(name)), *Path(str(name)).absolute().parents) if p.is_dir()), Path.cwd())
+    if name is None:
+        return f"a file cannot be written: {error.strerror}; expected room for it on its disk"
+    folder = next((parent for parent in Path(os.path.abspath(name)).parents if parent.is_dir()), "/")
     free = shutil.disk_usage(folder).free
     return f"{name} cannot be written: {error.strerror} ({free} bytes free); expected room for it on its disk"
 

@@ -36,17 +36,16 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from mmengine.logging import MMLogger
-
     from benchmarks.distill import measure_steps, table
     from benchmarks.table import write_result
     from bevkd.errors import ConfigError
+    from bevkd.structures.quiet import only_warnings
 
     if min(args.batches, args.repeats, args.threads) < 1:
         raise ConfigError(
             f"--batches {args.batches}, --repeats {args.repeats}, --threads {args.threads}: expected >= 1"
         )
-    MMLogger.get_current_instance().setLevel("WARNING")  # the data sets would print their statistics
+    only_warnings()
     report = measure_steps(args.config, args.data_root, args.batches, args.repeats, args.threads, args.device)
     print(table(report))
     print(f"wrote {write_result(Path(args.config).stem, report, args.output)}")

@@ -51,12 +51,12 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     import torch
-    from mmengine.logging import MMLogger
 
     from bevkd.engine import load_config, register_all
     from bevkd.engine.config import apply_flags, parse_options
     from bevkd.engine.teacher_cache import cache_teacher
     from bevkd.errors import ConfigError
+    from bevkd.structures.quiet import only_warnings
 
     if any("=" not in tap for tap in args.taps or ()):
         raise ConfigError(f"--taps is {args.taps}, expected NAME=PATH such as high=pts_neck")
@@ -64,7 +64,7 @@ def main() -> None:
     if args.grid:
         x_min, x_max, y_min, y_max, cell = args.grid
         grid = {"x_range": (x_min, x_max), "y_range": (y_min, y_max), "cell": cell}
-    MMLogger.get_current_instance().setLevel("WARNING")  # the data set would print its statistics
+    only_warnings()
     register_all()
     cfg = load_config(args.config, parse_options(args.cfg_options))
     apply_flags(cfg, data_root=args.data_root)

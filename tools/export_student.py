@@ -41,14 +41,13 @@ def main() -> None:
     args = parse_args()
     from functools import partial
 
-    from mmengine.logging import MMLogger
-
     from bevkd.engine import load_config, register_all
     from bevkd.engine.config import apply_flags, parse_options
     from bevkd.engine.export import export_student
     from bevkd.engine.export.student import file_cameras
+    from bevkd.structures.quiet import only_warnings
 
-    MMLogger.get_current_instance().setLevel("WARNING")  # a data set would print its statistics
+    only_warnings()
     register_all()
     cfg = load_config(args.config, parse_options(args.cfg_options))
     apply_flags(cfg, data_root=args.data_root)

@@ -84,6 +84,21 @@ def build_model(source: Any, field: str) -> nn.Module:
     return model
 
 
+def known_taps(model: nn.Module) -> Mapping[str, str] | None:
+    """The model's own ``default_taps``, or those of a detector of mmdet3d with one BEV backbone and one head.
+
+    CenterPoint and PointPillars for nuScenes have ``pts_`` before the names, SECOND and PointPillars for KITTI not.
+    Of an FPN the finest level is taken. None for any other model.
+    """
+    own = getattr(model, "default_taps", None)
+    prefix = "pts_" if hasattr(model, "pts_bbox_head") else ""
+    backbone, neck, head = (f"{prefix}{part}" for part in ("backbone", "neck", "bbox_head"))
+    if own or not all(isinstance(getattr(model, part, None), nn.Module) for part in (backbone, neck, head)):
+        return own
+    high = f"{neck}.fpn_convs.0" if hasattr(getattr(model, neck), "fpn_convs") else neck
+    return {"low": f"{backbone}:input", "high": high, "head": head}
+
+
 def grid_of(model: nn.Module, config: Any, who: str) -> BEVGrid | None:
     """The model's own ``grid``, else the one configured for it, else None (a model that is not in bird's-eye view).
 

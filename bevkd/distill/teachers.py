@@ -11,7 +11,7 @@ from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from bevkd.distill.cache.settings import model_settings
-from bevkd.distill.models import build_model, grid_of, head_classes, read_model_config, student_of
+from bevkd.distill.models import build_model, grid_of, head_classes, known_taps, read_model_config, student_of
 from bevkd.errors import ConfigError
 from bevkd.structures import BEVGrid
 from bevkd.structures.checkpoint import load_weights
@@ -31,9 +31,8 @@ class LiveTeacher:
     Args:
         config: the teacher's config file, model config, or a ready module. A distiller's config stands for its student.
         checkpoint: its weights; may be left out only for a ready module.
-        taps: name -> module path; None takes the model's ``default_taps``. CenterPoint of mmdet3d takes
-            ``dict(low='pts_backbone:input', high='pts_neck', head='pts_bbox_head')``, SECOND the same without ``pts_``,
-            a neck of several levels ``high='pts_neck.fpn_convs.0'``.
+        taps: name -> module path; None takes those of :func:`bevkd.distill.models.known_taps`: for CenterPoint of
+            mmdet3d ``dict(low='pts_backbone:input', high='pts_neck', head='pts_bbox_head')``.
         grid: ``dict(x_range, y_range, cell)`` for a model without a ``grid`` of its own.
         point_columns: columns of the points to hand to the teacher; None hands on all. mmdet3d's PointPillars for
             nuScenes takes (0, 1, 2, 4): x, y, z and time, no intensity.
@@ -78,7 +77,7 @@ class LiveTeacher:
             model, prefix = self._build()
         if self.checkpoint is not None:
             load_weights(model, self.checkpoint, prefix, self._layout)
-        self.taps = resolve_taps(model, self._taps)
+        self.taps = resolve_taps(model, self._taps or known_taps(model))
         self.grid = grid_of(model, self._grid, "teacher")
         self.model = model.eval().requires_grad_(False)
 

@@ -1,11 +1,11 @@
 """Running a config: reading it, training, checkpoints, resuming, testing."""
 
 import importlib
-import warnings
 
 from bevkd.engine.build import build_runner
 from bevkd.engine.config import load_config
 from bevkd.engine.runner import BEVRunner
+from bevkd.structures.quiet import quieten
 
 _ROOMS = (
     "mmdet3d.models", "bevkd.datasets.nuscenes", "bevkd.datasets.waymo.dataset", "bevkd.detectors", "bevkd.distill",
@@ -19,10 +19,9 @@ def register_all() -> None:
     The rooms are named by string, and only here: engine lies below evaluation in the import order, and importing them
     brings mmdet3d along, which takes seconds.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # spconv and mmdet greet current torch with a page of deprecations
-        for room in _ROOMS:
-            importlib.import_module(room)
+    quieten()
+    for room in _ROOMS:
+        importlib.import_module(room)
 
 
 __all__ = ["BEVRunner", "build_runner", "load_config", "register_all"]

@@ -6,7 +6,6 @@ import copy
 import itertools
 import os
 import sys
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,6 +26,8 @@ from bevkd.engine.sharded_runner import ShardedRunner
 from bevkd.engine.zero_loss import ZeroLossHook
 from bevkd.errors import ConfigError
 from bevkd.structures.config_types import type_name
+from bevkd.structures.files import named
+from bevkd.structures.quiet import quieten
 
 _number = itertools.count()
 _SAFE = ("NuScenesBEVDataset", "WaymoBEVDataset")
@@ -46,6 +47,7 @@ def build_runner(cfg: Config) -> BEVRunner:
         from bevkd.engine import register_all
 
         register_all()
+    quieten()
     cfg = copy.deepcopy(cfg)
     name = Path(cfg.filename).stem if cfg.filename else "run"
     cfg.setdefault("work_dir", str(Path("work_dirs", name)))
@@ -64,10 +66,8 @@ def build_runner(cfg: Config) -> BEVRunner:
     check_settings(cfg)
     require_known_classes(cfg)
     _check_infos(cfg)
-    # Deprecations inside mmdet3d and its kin that a user can do nothing about.
-    warnings.filterwarnings("ignore", category=UserWarning, module="mmdet3d|mmdet|mmcv|mmengine")
     sharded = cfg.get("fsdp") is not None and cfg.get("launcher", "none") != "none"
-    with config_errors(str(cfg.filename or name)):
+    with config_errors(str(cfg.filename or name)), named(cfg.work_dir):
         return (ShardedRunner if sharded else BEVRunner).from_cfg(cfg)
 
 

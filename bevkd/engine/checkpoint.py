@@ -92,6 +92,21 @@ def save_checkpoint(checkpoint: Any, path: str | Path) -> str:
     return digest
 
 
+def require_room(folder: str | Path, model: torch.nn.Module) -> None:
+    """Refuse to train where the disk cannot hold even the weights.
+
+    Raises:
+        CheckpointError: naming the folder, the bytes of the weights and those that are free.
+    """
+    needed = sum(parameter.nbytes for parameter in model.parameters())
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise CheckpointError(
+            f"a checkpoint in {folder} needs more than {needed} bytes and {free} are free on its disk; expected room "
+            "for it"
+        )
+
+
 def load_checkpoint(path: str | Path) -> dict:
     """Read a checkpoint that is a dict, see :func:`bevkd.structures.checkpoint.read_checkpoint`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from bevkd.errors import ConfigError
+from bevkd.errors import FULL, ConfigError
 
+_LEAST_ROOM = 1 << 16  # bytes: the log and the configs of a run that does nothing else
 _FOLDERS = ("output_dir", "jsonfile_prefix", "submission_prefix", "result_prefix")  # of mmdet3d's metrics and ours
 _FILES = ("pklfile_prefix", "out_file_path", "outfile_prefix")
 
@@ -25,12 +27,15 @@ def require_writable(folder: str | Path, field: str = "work_dir") -> None:
     probe = folder / f".write_test.{os.getpid()}.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
-        probe.unlink()
+        probe.write_bytes(bytes(_LEAST_ROOM))
     except OSError as error:
+        room = f" with room for {_LEAST_ROOM} bytes" if error.errno in FULL else ""
         raise ConfigError(
-            f"{field} {folder} cannot be written: {error.strerror}; expected a writable folder"
+            f"{field} {folder} cannot be written: {error.strerror}; expected a writable folder{room}"
         ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
 
 
 def require_outputs(cfg: Config, evaluator: str, training: bool = False) -> None:

@@ -36,18 +36,10 @@ from bevkd.engine.workers import guard_workers, worker_errors
 from bevkd.errors import ConfigError
 from bevkd.structures.checkpoint import fill_model
 from bevkd.structures.config_types import type_name
+from bevkd.structures.files import named
 from bevkd.structures.parts import start_from
 from bevkd.structures.pretrained import strictly_pretrained
-
-# Lines of mmengine that tell a reader of the console nothing; the log file has them.
-_NOISE = (
-    "Exp name:",
-    '"FileClient" will',
-    '"HardDiskBackend" is',
-    "The prefix is not set in metric",
-    "Checkpoints will be",
-    "Resumed iteration number is not divisible",  # AccumulationHook brings the gradients back, or says so
-)
+from bevkd.structures.quiet import is_news
 
 
 @RUNNERS.register_module()
@@ -72,7 +64,9 @@ class BEVRunner(CheckedRunner):
         self.logger = super().build_logger(*args, **kwargs)
         self._console_level(logging.WARNING)
         for handler in self._console():
-            handler.addFilter(lambda record: not record.getMessage().startswith(_NOISE))
+            handler.addFilter(is_news)
+        for handler in self.logger.handlers:
+            handler.handleError = _stop_without_log
         return self.logger
 
     def _console(self) -> list[logging.Handler]:
@@ -158,7 +152,8 @@ class BEVRunner(CheckedRunner):
         try:
             require_outputs(self.cfg, "val_evaluator", training=True)
             self._before_training()
-            with config_errors(self._config_name), worker_errors():
+            with config_errors(self._config_name), worker_errors(), named(self.work_dir):
+                files.require_room(self.work_dir, self.model)
                 return super().train()
         finally:
             for hook in self.hooks:
@@ -170,7 +165,7 @@ class BEVRunner(CheckedRunner):
     def test(self) -> dict:
         """Test as in mmengine, wrong keys in one sentence."""
         require_outputs(self.cfg, "test_evaluator")
-        with config_errors(self._config_name), worker_errors():
+        with config_errors(self._config_name), worker_errors(), named(self.work_dir):
             return super().test()
 
     @property
@@ -303,6 +298,11 @@ class BEVRunner(CheckedRunner):
         if not self._saved:
             files.load_checkpoint(path)  # a state that cannot be read must show now, not at the resume
             self._saved = True
+
+
+def _stop_without_log(_record: logging.LogRecord) -> None:
+    """Called where a log line cannot be written: a full disk has no room for a checkpoint either."""
+    raise
 
 
 def _scheduler_states(schedulers: list | dict) -> list | dict:

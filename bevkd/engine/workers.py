@@ -26,6 +26,7 @@ from torch.multiprocessing.reductions import reduce_storage
 from torch.utils.data import DataLoader, get_worker_info
 
 from bevkd.errors import BevkdError
+from bevkd.structures.quiet import quieten
 
 SHARED = "/dev/shm"
 _DIED = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (exited unexpectedly|is killed by signal: \w[\w ]*)")
@@ -88,12 +89,13 @@ class _Collate:
 
 
 class _Start:
-    """Calls ``init`` in a new worker, after making an error of its queue fatal, which the run notices in seconds."""
+    """Calls ``init`` in a new worker, after making an error of its queue fatal: the run notices a death in seconds."""
 
     def __init__(self, init: Callable | None) -> None:
         self.init = init
 
     def __call__(self, worker: int) -> None:
+        quieten()  # a spawned process has none of the run's filters
         multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_leave)
         if self.init is not None:
             self.init(worker)

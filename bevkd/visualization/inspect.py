@@ -18,9 +18,6 @@ from bevkd.structures import BEVGrid
 from bevkd.structures.checkpoint import load_state_dict, load_weights
 from bevkd.structures.taps import record_taps
 
-# Taps of mmdet3d's multi-sensor detectors, CenterPoint among them, which declare none themselves.
-MMDET3D_TAPS = {"low": "pts_backbone:input", "high": "pts_neck", "head": "pts_bbox_head"}
-
 
 @dataclass(frozen=True)
 class Inspection:
@@ -75,7 +72,7 @@ def inspect_sample(
         data_root: nuScenes folder to use in place of the config's.
         options: as ``--cfg-options``.
         min_score: predictions below are left out.
-        taps: name -> module path; default the model's own, or those of mmdet3d's CenterPoint.
+        taps: name -> module path; default the model's own, see :func:`bevkd.distill.models.known_taps`.
         device: where the model runs.
 
     Raises:
@@ -85,15 +82,20 @@ def inspect_sample(
     from bevkd.engine.preflight import require_dataset_classes
 
     register_all()
-    MMLogger.get_instance("bevkd.inspect", log_level="WARNING")  # becomes the current one: no tables of class counts
+    if not MMLogger.check_instance_created("bevkd.inspect"):
+        MMLogger.get_instance(
+            "bevkd.inspect", log_level="WARNING"
+        )  # becomes the current one: no tables of class counts
     cfg = _config(config, data_root, options)
     dataset = _test_dataset(cfg)
     index = _position(dataset, index, token)
     model = load_detector(cfg, checkpoint).to(device).eval()
     require_dataset_classes("test_dataloader", dataset, model)
+    _require_bev(model, cfg)
     with torch.no_grad(), record_taps(model, taps or _taps_of(model)) as features:
         result = model.test_step(_collate(dataset[index]))[0]
     features = {name: _single(feature) for name, feature in features.items()}
+    _require_maps(model, features)
 
     info = dataset.get_data_info(index)
     classes = list(dataset.metainfo["classes"])
@@ -102,7 +104,7 @@ def inspect_sample(
     order = torch.argsort(found.scores_3d, descending=True)
     found = found[order[found.scores_3d[order] >= min_score]]
     root = Path(cfg.get("data_root") or dataset.data_root)
-    images, matrices, cameras = _cameras(info, root)
+    images, matrices, cameras = _cameras(info, root, getattr(dataset, "modality", None) or {})
     return Inspection(
         taps=features,
         predictions=found.bboxes_3d.tensor.numpy(),
@@ -115,8 +117,8 @@ def inspect_sample(
         lidar2img=matrices,
         cameras=cameras,
         grid=_grid(model, cfg, features),
-        token=info["token"],
-        axis_names=dataset.metainfo.get("axis_names", Inspection.axis_names),
+        token=_token(info),
+        axis_names=dataset.metainfo.get("axis_names") or _axis_names(dataset),
     )
 
 
@@ -173,7 +175,7 @@ def _position(dataset: Any, index: int, token: str | None) -> int:
             raise DataError(f"sample index is {index}, expected 0 to {len(dataset) - 1} in {dataset.ann_file}")
         return index
     for position in range(len(dataset)):
-        if dataset.get_data_info(position)["token"] == token:
+        if _token(dataset.get_data_info(position)) == token:
             return position
     raise DataError(f"sample token {token!r} is none of the {len(dataset)} in {dataset.ann_file}")
 
@@ -184,8 +186,45 @@ def _collate(sample: Mapping) -> dict:
     return pseudo_collate([sample])
 
 
-def _taps_of(model: nn.Module) -> Mapping[str, str] | None:
-    return MMDET3D_TAPS if not hasattr(model, "default_taps") and hasattr(model, "pts_bbox_head") else None
+def _token(info: Mapping) -> str:
+    """What a sample is called; KITTI's have a number alone."""
+    return str(info.get("token", info.get("sample_idx")))
+
+
+def _axis_names(dataset: Any) -> Sequence[str]:
+    return Inspection.axis_names if "NuScenes" in type(dataset).__name__ else ("x (m)", "y (m)")
+
+
+def _taps_of(model: nn.Module) -> Mapping[str, str]:
+    from bevkd.distill.models import known_taps
+
+    found = known_taps(model)
+    if not found:
+        raise ConfigError(
+            f"the taps of {type(model).__name__} are not known, expected --taps low=PATH high=PATH head=PATH with two "
+            f"BEV maps and a head among its modules: {', '.join(name for name, _ in model.named_children())}"
+        )
+    return found
+
+
+def _require_bev(model: nn.Module, cfg: Config) -> None:
+    limits = cfg.get("point_cloud_range")
+    if getattr(model, "grid", None) is None and (not limits or len(limits) != 6):
+        raise ConfigError(
+            f"config {cfg.filename} has no point_cloud_range of 6 numbers and its {type(model).__name__} no grid, "
+            "expected a detector with a map in bird's-eye view"
+        )
+
+
+def _require_maps(model: nn.Module, features: Mapping[str, Any]) -> None:
+    for name in {"low", "high"} & features.keys():
+        if not (isinstance(features[name], Tensor) and features[name].ndim == 3):
+            found = getattr(features[name], "shape", type(features[name]).__name__)
+            found = tuple(found) if isinstance(found, torch.Size) else found
+            raise ConfigError(
+                f"the tap {name!r} of {type(model).__name__} gives {found}, expected one BEV map [C, Y, X]: name "
+                f"another module, --taps {name}=PATH"
+            )
 
 
 def _single(feature: Any) -> Any:
@@ -194,16 +233,14 @@ def _single(feature: Any) -> Any:
         return feature[0].detach().float().cpu()
     if isinstance(feature, Mapping):
         return {key: _single(value) for key, value in feature.items()}
-    return [_single(value) for value in feature]
+    return [_single(value) for value in feature] if isinstance(feature, list | tuple) else feature
 
 
 def _grid(model: nn.Module, cfg: Config, features: Mapping[str, Any]) -> BEVGrid:
     """The model's own grid, or that of the ``high`` map over the config's ``point_cloud_range``."""
     if getattr(model, "grid", None) is not None:
         return model.grid
-    limits = cfg.get("point_cloud_range")
-    if not limits or len(limits) != 6:
-        raise ConfigError(f"config {cfg.filename} has no point_cloud_range of 6 numbers and its model no grid")
+    limits = cfg.point_cloud_range
     return BEVGrid((limits[0], limits[3]), (limits[1], limits[4]), (limits[3] - limits[0]) / features["high"].shape[-1])
 
 
@@ -211,7 +248,9 @@ def _ground_truth(info: Mapping, classes: list[str]) -> tuple[np.ndarray, list[s
     truth = info.get("eval_ann_info") or info.get("ann_info")
     if truth is None:
         return np.zeros((0, 9)), []
-    return truth["gt_bboxes_3d"].tensor.numpy(), [classes[label] for label in truth["gt_labels_3d"]]
+    labels = np.asarray(truth["gt_labels_3d"])
+    known = labels >= 0  # KITTI's DontCare has -1
+    return truth["gt_bboxes_3d"].tensor.numpy()[known], [classes[label] for label in labels[known]]
 
 
 def _located(path: str, root: Path, channel: str) -> Path:
@@ -226,15 +265,20 @@ def _points(info: Mapping, root: Path) -> np.ndarray:
     return read_record({**record, "lidar_path": _located(record["lidar_path"], root, "LIDAR_TOP")})[:, :5]
 
 
-def _cameras(info: Mapping, root: Path) -> tuple[list[np.ndarray], np.ndarray, list[str]]:
-    """Whole images with their matrices: the pipeline's own are cropped and resized for the network."""
+def _cameras(info: Mapping, root: Path, modality: Mapping) -> tuple[list[np.ndarray], np.ndarray, list[str]]:
+    """Whole images with their matrices; the pipeline's own are cropped and resized for the network."""
     from bevkd.datasets.transforms.cameras import read_image
 
     images, matrices, names = [], [], []
     for name, record in (info.get("images") or {}).items():
+        if not isinstance(record, Mapping) or not {"img_path", "lidar2cam"} <= record.keys():
+            continue  # KITTI has calibrations of cameras without images
+        file = _located(record["img_path"], root, name)
+        if not file.is_file() and modality.get("use_camera") is False:
+            continue  # a LiDAR detector's data set need not have them
         cam2img = np.eye(4)
         cam2img[:3, :3] = np.asarray(record["cam2img"], dtype=np.float64)[:3, :3]
-        images.append(read_image(_located(record["img_path"], root, name))[0])
+        images.append(read_image(file)[0])
         matrices.append(cam2img @ np.asarray(record["lidar2cam"], dtype=np.float64))
         names.append(name)
     return images, np.stack(matrices) if matrices else np.zeros((0, 4, 4)), names
