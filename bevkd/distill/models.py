@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmdet3d.registry import MODELS
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from bevkd.distill.resample import require_cover
+from bevkd.distill.bev.resampling import require_cover
 from bevkd.errors import ConfigError, nearest
+from bevkd.registry import MODELS, SCOPE
 from bevkd.structures import BEVGrid
 
 
@@ -72,7 +72,10 @@ def build_model(source: Any, field: str) -> nn.Module:
     """The module of :func:`read_model_config`, built when it is a config; sparse convolutions run on any device."""
     model = read_model_config(source, field)
     if not isinstance(model, nn.Module):
-        with DefaultScope.overwrite_default_scope("mmdet3d"):  # where mmdet3d's models expect to find their parts
+        kind = model["type"]
+        # mmdet3d's models, and detectors made of its parts, expect to find them in its scope.
+        known = kind in MODELS.module_dict if isinstance(kind, str) else kind in MODELS.module_dict.values()
+        with DefaultScope.overwrite_default_scope(SCOPE if known else "mmdet3d"):
             model = MODELS.build(model)
     if "spconv" in sys.modules:  # else it has no sparse convolution, and the import below would take seconds
         from bevkd.detectors.sparse import run_anywhere

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from bevkd.distill.models import build_model, grid_of, head_classes, read_model_config, student_of, type_name
 from bevkd.errors import ConfigError
+from bevkd.registry import MODELS
 from bevkd.structures import BEVGrid
 from bevkd.structures.checkpoint import load_weights, sha256
 from bevkd.structures.taps import record_taps, resolve_taps

@@ -8,7 +8,7 @@ from bevkd.engine.config import load_config
 from bevkd.engine.runner import BEVRunner
 
 _ROOMS = (
-    "mmdet3d.models", "bevkd.datasets.nuscenes", "bevkd.datasets.waymo.dataset", "bevkd.detectors", "bevkd.distill",
+    "mmdet3d.models", "bevkd.datasets.nuscenes", "bevkd.datasets.waymo.dataset", "bevkd.detectors", "bevkd.methods",
     "bevkd.evaluation",
 )  # fmt: skip
 

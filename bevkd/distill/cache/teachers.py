@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from mmdet3d.registry import MODELS
 from torch import Tensor
 
 from bevkd.distill.cache.key import FORMAT, CacheKey, grid_dict
@@ -16,6 +15,7 @@ from bevkd.distill.cache.records import BOXES, CELLS, unpack_head
 from bevkd.distill.cache.samples import CachedHead, CachedKeypoints
 from bevkd.distill.cache.shards import ShardReader
 from bevkd.errors import ConfigError, DataError
+from bevkd.registry import MODELS
 from bevkd.structures import BEVGrid
 from bevkd.structures.checkpoint import sha256
 from bevkd.structures.targets import Targets
