@@ -40,10 +40,11 @@ def _child(name: str, *locations: str) -> ScopedRegistry:
     return ScopedRegistry(parent.name, parent=parent, scope=SCOPE, locations=list(locations))
 
 
-MODELS = _child("MODELS", "bevkd.distill", "bevkd.methods")
-DATASETS = _child("DATASETS")
-TRANSFORMS = _child("TRANSFORMS")
-METRICS = _child("METRICS")
+_TASKS = ("bevkd.tasks.classification",)
+MODELS = _child("MODELS", "bevkd.distill", "bevkd.methods", *_TASKS)
+DATASETS = _child("DATASETS", *_TASKS)
+TRANSFORMS = _child("TRANSFORMS", *_TASKS)
+METRICS = _child("METRICS", *_TASKS)
 # A default scope that lacks one of these makes mmengine warn each time it builds a part of that kind.
 for _name in ("DATA_SAMPLERS", "EVALUATOR", "FUNCTIONS", "HOOKS", "LOG_PROCESSORS", "LOOPS", "MODEL_WRAPPERS",
               "OPTIM_WRAPPER_CONSTRUCTORS", "OPTIM_WRAPPERS", "OPTIMIZERS", "PARAM_SCHEDULERS", "RUNNERS",

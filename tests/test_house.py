@@ -13,8 +13,8 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 # A room may import itself and rooms of a lower floor.
 FLOORS = {
-    "errors": 0, "registry": 0, "structures": 1, "ops": 2, "datasets": 2, "detectors": 3, "evaluation": 3, "distill": 4,
-    "methods": 5, "engine": 6, "visualization": 7,
+    "errors": 0, "registry": 0, "structures": 1, "ops": 2, "datasets": 2, "detectors": 3, "evaluation": 3, "tasks": 3,
+    "distill": 4, "methods": 5, "engine": 6, "visualization": 7,
 }  # fmt: skip
 # Names that scripts import a paper by, from before it moved one floor up.
 ALIASES = {f"distill/{paper}.py" for paper in ("unidistill", "distillbev", "rdd")}

@@ -1,4 +1,4 @@
-"""Make a synthetic data set in nuScenes' or Waymo's format, or the info files of a real or synthetic folder."""
+"""Make a synthetic data set, the info files of a real or synthetic one, or a small folder of images."""
 
 import argparse
 import sys
@@ -12,11 +12,12 @@ EPILOG = """examples:
   python tools/create_data.py nuscenes data/synthetic
   python tools/create_data.py nuscenes data/nuscenes --version v1.0-trainval --out-dir data/infos
   python tools/create_data.py waymo data/waymo
+  python tools/create_data.py digits data/digits
 """
 
 
 def parse_args() -> argparse.Namespace:
-    """The two subcommands and their flags."""
+    """The subcommands and their flags."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -71,6 +72,13 @@ def parse_args() -> argparse.Namespace:
     infos.add_argument("--version", default="v1.0-mini", help="tables' folder under root")
     infos.add_argument("--out-dir", type=Path, default=None, help="where to write (default: root)")
     add_waymo(commands)
+    digits = commands.add_parser(
+        "digits",
+        help="write handwritten digits as folders of images",
+        description="Write scikit-learn's 1,797 handwritten digits as train and val folders of one folder a class.",
+        epilog="example: python tools/create_data.py digits data/digits",
+    )
+    digits.add_argument("root", type=Path, help="folder to create")
     return parser.parse_args()
 
 
@@ -122,6 +130,11 @@ def main() -> None:
     args = parse_args()
     if args.command == "synthetic":
         print(f"wrote {make_world(args)}")
+        return
+    if args.command == "digits":
+        from bevkd.tasks.classification.samples import write_digits
+
+        print(f"wrote {write_digits(args.root)}")
         return
     if args.command == "waymo":
         from bevkd.datasets.waymo.convert import convert

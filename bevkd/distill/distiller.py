@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bevkd.distill.bev.resampling import resample_taps
 from bevkd.distill.conflict import GradientConflict
 from bevkd.distill.method import INFO, Role
-from bevkd.distill.models import build_model, copy_modules, grid_of, head_classes, join_grids
+from bevkd.distill.models import HEADS, build_model, copy_modules, grid_of, head_classes, join_grids
 from bevkd.distill.schedule import WeightSchedules, current_iteration
 from bevkd.errors import ConfigError
 from bevkd.registry import MODELS
@@ -38,8 +38,10 @@ class Distiller(BaseModel):
         student: model config, config file or module; its ``data_preprocessor`` is the distiller's too.
         teacher: config of a teacher source such as :class:`bevkd.distill.teachers.LiveTeacher`, or the object.
         methods: name -> config or module of a :class:`bevkd.distill.method.Method`. It is called with the student's
-            taps, the teacher's taps and :class:`bevkd.structures.targets.Targets`, or the data samples without a BEV
-            grid. A plain module serves too; it declares no taps and no parts, so less can be checked before training.
+            taps, the teacher's taps and targets: what the student's own ``targets(data_samples, device)`` returns, such
+            as :class:`bevkd.structures.labels.LabelTargets`; without one :class:`bevkd.structures.targets.Targets` of
+            the student's grid in bird's-eye view, and the data samples for a student without either. A plain module
+            serves too; it declares no taps and no parts, so less can be checked before training.
         taps: name -> module path in the student; None takes its ``default_taps``.
         grid: ``dict(x_range, y_range, cell)`` for a student without a ``grid`` of its own.
         resample: bring the teacher's maps onto the student's grid, see
@@ -133,12 +135,19 @@ class Distiller(BaseModel):
         teacher = self.teacher(inputs, data_samples, device)
         with record_taps(self.student, self.taps) as student:
             losses = dict(self.student(inputs, data_samples, mode=mode, **kwargs))
-        targets = data_samples
-        if self.grid is not None:
-            targets = Targets.from_data_samples(data_samples or [], self.grid, device)
+        targets = self._targets(data_samples, device)
         if self.resample and self.grid != self.teacher.grid:
             teacher = resample_taps(teacher, self.teacher.grid, self.grid)
         return {**losses, **self._distill(losses, student, teacher, targets)}
+
+    def _targets(self, data_samples: Sequence[Any] | None, device: torch.device) -> Any:
+        """What the methods get to know of the ground truth, see the class."""
+        make = getattr(self.student, "targets", None)
+        if callable(make):
+            return make(data_samples or [], device)
+        if self.grid is not None:
+            return Targets.from_data_samples(data_samples or [], self.grid, device)
+        return data_samples
 
     def roles(self) -> dict[str, Role]:
         """The role of every loss that the methods add, by its name in the log."""
@@ -208,7 +217,8 @@ class Distiller(BaseModel):
 
     def _require_same_classes(self) -> None:
         """Methods compare heads channel by channel, so their classes must stand in one order."""
-        if not any("head" in getattr(method, "taps", ()) for method in self.methods.values()):
+        read = {tap for method in self.methods.values() for tap in getattr(method, "taps", ())}
+        if not read & set(HEADS):
             return
         names = [head_classes(self.student, self.taps), self.teacher.classes()]
         if None not in names and names[0] != names[1]:

@@ -113,7 +113,9 @@ class Method(nn.Module):
         Args:
             student: its taps by name.
             teacher: its taps by name; no gradient may reach them.
-            targets: :class:`~bevkd.structures.targets.Targets` in bird's-eye view, else what the student's task gives.
+            targets: :class:`~bevkd.structures.targets.Targets` in bird's-eye view,
+                :class:`~bevkd.structures.labels.LabelTargets` (labels, sample ids and weights) for samples of one class
+                each, else what the student's own ``targets(data_samples, device)`` gives.
         """
         raise NotImplementedError
 

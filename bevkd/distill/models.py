@@ -18,6 +18,8 @@ from bevkd.errors import ConfigError, nearest
 from bevkd.registry import MODELS, SCOPE
 from bevkd.structures import BEVGrid
 
+HEADS = ("head", "logits")  # taps on what has one channel for each class
+
 
 def read_model_config(source: Any, field: str) -> Any:
     """A model's config out of what a user may write: a module (returned as it is), a config dict, or a config file.
@@ -73,6 +75,7 @@ def build_model(source: Any, field: str) -> nn.Module:
     model = read_model_config(source, field)
     if not isinstance(model, nn.Module):
         kind = model["type"]
+        MODELS.import_from_location()
         # mmdet3d's models, and detectors made of its parts, expect to find them in its scope.
         known = kind in MODELS.module_dict if isinstance(kind, str) else kind in MODELS.module_dict.values()
         with DefaultScope.overwrite_default_scope(SCOPE if known else "mmdet3d"):
@@ -104,8 +107,9 @@ def grid_of(model: nn.Module, config: Any, who: str) -> BEVGrid | None:
 
 
 def head_classes(model: nn.Module, taps: Mapping[str, str]) -> list[list[str]] | None:
-    """The classes by task of the module that the tap ``head`` names; None where it does not tell."""
-    names = getattr(dict(model.named_modules()).get(taps.get("head")), "class_names", None)
+    """The classes by task of the module that the tap ``head`` or ``logits`` names; None where it does not tell."""
+    path = next((taps[tap] for tap in HEADS if tap in taps), None)
+    names = getattr(dict(model.named_modules()).get(path), "class_names", None)
     return names and [list(task) if isinstance(task, list | tuple) else [task] for task in names]
 
 
