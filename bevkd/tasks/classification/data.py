@@ -115,7 +115,8 @@ class OpenImage:
         mode: ``"RGB"`` or ``"L"`` (grey); images of another mode are converted.
 
     Raises:
-        ConfigError: another mode. DataError: when called, a file that is missing, cut short or no image.
+        ConfigError: another mode. DataError: when called, a file that is missing, cut short or no image,
+            or one of 16 or 32 bits a channel: a conversion would clip them.
     """
 
     def __init__(self, mode: str = "RGB") -> None:
@@ -127,7 +128,11 @@ class OpenImage:
         path = results["img_path"]
         try:
             with Image.open(path) as image:
+                if image.mode.startswith(("I", "F")):
+                    raise DataError(f"{path} has pixels of the kind {image.mode}, expected 8 bits a channel")
                 results["img"] = image.convert(self.mode)
+        except DataError:
+            raise  # which is a ValueError too
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise DataError(f"{path} cannot be read as an image ({reason}), expected a whole image file") from error
@@ -203,7 +208,7 @@ class PackImage:
     """Make ``inputs`` [C, H, W] uint8 and ``data_samples`` with ``gt_label`` and the sample's names."""
 
     def __call__(self, results: dict) -> dict:
-        pixels = np.asarray(results["img"])
+        pixels = np.array(results["img"])
         pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
         sample = BaseDataElement(metainfo={key: results[key] for key in ("token", "img_path", "class_name")})
         sample.gt_label = results["gt_label"]  # a plain int: a tensor would be moved to the GPU and waited for there
