@@ -2,6 +2,6 @@
 
 from bevkd.tasks.classification.data import ImageFolder
 from bevkd.tasks.classification.metric import ClassificationMetric
-from bevkd.tasks.classification.model import ImageClassifier, PlainCNN
+from bevkd.tasks.classification.model import ImageClassifier, ImagePreprocessor, PlainCNN
 
-__all__ = ["ClassificationMetric", "ImageClassifier", "ImageFolder", "PlainCNN"]
+__all__ = ["ClassificationMetric", "ImageClassifier", "ImageFolder", "ImagePreprocessor", "PlainCNN"]

@@ -7,13 +7,38 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, ImgDataPreprocessor
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from bevkd.errors import ConfigError, DataError
 from bevkd.registry import MODELS
 from bevkd.structures.labels import LabelTargets
+
+
+@MODELS.register_module()
+class ImagePreprocessor(ImgDataPreprocessor):
+    """mmengine's for images of one size: it would pad smaller ones, so that a prediction hung on its neighbours.
+
+    Takes ``mean`` and ``std`` as mmengine's does, 1 or 3 numbers on pixels from 0 to 255.
+    """
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """A batch as the loader gives it, images stacked to [B, C, H, W] float and normalised.
+
+        Raises:
+            DataError: images of several sizes. ConfigError: images that have other channels than ``mean``.
+        """
+        images = data["inputs"]
+        shapes = sorted({tuple(image.shape) for image in images})
+        if len(shapes) != 1:
+            raise DataError(f"the images of a batch are {shapes} [C, H, W], expected one size: ResizeImage makes it")
+        wanted = len(self.mean) if self._enable_normalize else 1
+        if wanted not in (1, shapes[0][0]):
+            raise ConfigError(
+                f"images have {shapes[0][0]} channels and mean {wanted} numbers, expected as many, or one"
+            )
+        return super().forward({**data, "inputs": torch.stack(list(images))}, training)
 
 
 @MODELS.register_module()
@@ -78,7 +103,7 @@ class ImageClassifier(BaseModel):
             as ``mmdet.ResNet``.
         class_names: what the K classes are called, in the order of their numbers.
         channels: of the backbone's last map; None asks the backbone for ``out_channels`` or ``feat_dim``.
-        data_preprocessor: config, such as mmengine's ``ImgDataPreprocessor`` with ``mean`` and ``std``.
+        data_preprocessor: config, such as :class:`ImagePreprocessor` with ``mean`` and ``std``.
         init_cfg: see mmengine.
 
     Raises:

@@ -1,7 +1,7 @@
 # The folder of tools/create_data.py digits: 1,438 + 359 grey images of 8 x 8 pixels, ten classes, a minute of training.
 data_root = "data/digits/"
 class_names = tuple("0123456789")
-images = dict(type="ImgDataPreprocessor", mean=[78.0], std=[96.0])
+images = dict(type="ImagePreprocessor", mean=[78.0], std=[96.0])
 _open = dict(type="OpenImage", mode="L")
 train_pipeline = [_open, dict(type="RandomCropImage", size=(8, 8), padding=1), dict(type="PackImage")]
 test_pipeline = [_open, dict(type="PackImage")]

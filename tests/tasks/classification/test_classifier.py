@@ -14,7 +14,7 @@ from bevkd.methods.kd import KD
 from bevkd.registry import MODELS
 from bevkd.structures.labels import LabelTargets
 from bevkd.structures.taps import record_taps
-from bevkd.tasks.classification import ImageClassifier, PlainCNN
+from bevkd.tasks.classification import ImageClassifier, ImagePreprocessor, PlainCNN
 
 NAMES = ("cat", "dog", "owl")
 
@@ -134,6 +134,19 @@ def test_wrong_channels_are_refused():
         ImageClassifier(torch.nn.Identity(), NAMES)
     with pytest.raises(ConfigError, match="PlainCNN has stages 0, expected at least 1"):
         PlainCNN(stages=0)
+
+
+def test_images_are_normalised_and_of_one_size():
+    grey = ImagePreprocessor(mean=[78.0], std=[96.0])
+    images = [torch.full((1, 2, 3), value, dtype=torch.uint8) for value in (78, 174)]
+    batch = grey({"inputs": images, "data_samples": SAMPLES})
+    assert batch["inputs"].tolist() == torch.stack([torch.zeros(1, 2, 3), torch.ones(1, 2, 3)]).tolist()
+    assert batch["data_samples"] == SAMPLES
+    with pytest.raises(DataError, match=r"are \[\(1, 2, 3\), \(1, 3, 3\)\] \[C, H, W\], expected one size"):
+        grey({"inputs": [images[0], torch.zeros(1, 3, 3)], "data_samples": None})
+    with pytest.raises(ConfigError, match="images have 1 channels and mean 3 numbers"):
+        ImagePreprocessor(mean=[1, 2, 3], std=[1, 1, 1])({"inputs": images, "data_samples": None})
+    assert ImagePreprocessor()({"inputs": images})["inputs"].dtype == torch.float32
 
 
 def test_the_plain_net_by_its_arguments():
