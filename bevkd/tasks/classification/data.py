@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,7 @@ class ImageFolder(BaseDataset):
         **kwargs: Any,
     ) -> None:
         self.folder = Path(data_root, split)
+        self._prefix = f"{PurePath(split).as_posix()}/" if split else ""
         metainfo = {"classes": tuple(classes)} if classes else None
         super().__init__(data_root=str(data_root), pipeline=list(pipeline), metainfo=metainfo, **kwargs)
 
@@ -61,7 +62,7 @@ class ImageFolder(BaseDataset):
             missing, unknown = sorted(set(classes) - set(found)), sorted(set(found) - set(classes))
             parts = [f"lacks the folders {missing}"] * bool(missing) + [f"has the folders {unknown}"] * bool(unknown)
             raise DataError(f"{self.folder} {' and '.join(parts)}, expected the classes {list(classes)}")
-        data = []
+        data, above = [], len(str(self.folder)) + 1
         for label, name in enumerate(classes):
             paths = sorted(_images(found[name]))
             if not paths:
@@ -69,7 +70,7 @@ class ImageFolder(BaseDataset):
                 holds = f"has files of the kinds {endings[:5]} alone" if endings else "is empty"
                 raise DataError(f"class folder {found[name]} {holds}, expected images ({', '.join(_ENDINGS)})")
             for path in paths:
-                token = Path(path).relative_to(self.data_root).as_posix()
+                token = self._prefix + path[above:].replace(os.sep, "/")
                 data.append({"img_path": path, "gt_label": label, "class_name": name, "token": token})
         return data
 

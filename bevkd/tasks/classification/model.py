@@ -55,7 +55,7 @@ class PlainCNN(nn.Module):
         in_channels: of the images, 1 or 3.
 
     Raises:
-        ConfigError: a number below 1.
+        ConfigError: a number below 1; when called, images of other channels.
     """
 
     def __init__(self, width: int = 16, depth: int = 1, stages: int = 3, in_channels: int = 3) -> None:
@@ -63,7 +63,7 @@ class PlainCNN(nn.Module):
         numbers = {"width": width, "depth": depth, "stages": stages, "in_channels": in_channels}
         if wrong := [f"{name} {number!r}" for name, number in numbers.items() if number < 1]:
             raise ConfigError(f"PlainCNN has {', '.join(wrong)}, expected at least 1")
-        self.stages = nn.Sequential()
+        self.in_channels, self.stages = in_channels, nn.Sequential()
         for stage in range(stages):
             layers = []
             for layer in range(depth):
@@ -79,6 +79,8 @@ class PlainCNN(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, in_channels, H, W] to [B, out_channels, H / 2^(stages - 1), W / 2^(stages - 1)], sizes rounded up."""
+        if images.shape[1] != self.in_channels:
+            raise ConfigError(f"PlainCNN has in_channels {self.in_channels}, but the images are {tuple(images.shape)}")
         return self.stages(images)
 
 

@@ -132,6 +132,8 @@ def test_wrong_channels_are_refused():
         classifier(channels=5)(IMAGES)
     with pytest.raises(ConfigError, match="channels are None and Identity names none"):
         ImageClassifier(torch.nn.Identity(), NAMES)
+    with pytest.raises(ConfigError, match=r"PlainCNN has in_channels 1, but the images are \(2, 3, 8, 8\)"):
+        classifier()(torch.zeros(2, 3, 8, 8))
     with pytest.raises(ConfigError, match="PlainCNN has stages 0, expected at least 1"):
         PlainCNN(stages=0)
 

@@ -47,6 +47,20 @@ def test_samples_have_stable_names_and_numbers(root):
     assert data.get_cat_ids(0) == [0]
 
 
+def test_names_do_not_depend_on_where_the_folder_is_seen_from(root, monkeypatch):
+    for place, seen_from, split in (
+        (root, ".", "train/"),
+        (root.parent, f"{root.name}/", "train"),
+        (root / "train", ".", ""),
+    ):
+        monkeypatch.chdir(place)
+        data = ImageFolder(seen_from, split)
+        expected = ["cat/x/c.jpg", "dog/a.PNG", "dog/b.png"]
+        tokens = [data.get_data_info(i)["token"] for i in range(3)]
+        assert tokens == [f"train/{name}" for name in expected] if split else tokens == expected
+        assert all((place / data.get_data_info(i)["img_path"]).is_file() for i in range(3))
+
+
 def test_classes_may_be_given_their_numbers(root):
     data = DATASETS.build({"type": "ImageFolder", "data_root": root, "split": "train", "classes": ["dog", "cat"]})
     assert data.metainfo["classes"] == ("dog", "cat")
