@@ -148,7 +148,7 @@ def loss_path(model: Distiller, batch: Any, device: torch.device) -> dict[str, f
     with record_taps(model.student, model.taps) as mine:
         model.student(data["inputs"], data["data_samples"], mode="loss")
     targets = Targets.from_data_samples(data["data_samples"], model.grid, device)
-    read = {tap for method in model.methods.values() for tap in method.required_taps}
+    read = {tap for method in model.methods.values() for tap in method.taps}
     mine = {tap: _leaves(value) for tap, value in mine.items() if tap in read}
 
     def run() -> None:

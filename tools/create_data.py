@@ -1,4 +1,4 @@
-"""Make a synthetic data set in nuScenes' or Waymo's format, or the info files of a real or synthetic folder."""
+"""Make a synthetic data set, the info files of a real or synthetic one, or a small folder of images."""
 
 import argparse
 import sys
@@ -15,11 +15,12 @@ EPILOG = """examples:
   python tools/create_data.py nuscenes data/nuscenes --splits my_train my_val
   python tools/create_data.py nuscenes data/nuscenes --sensors lidar --max-sweeps 0
   python tools/create_data.py waymo data/waymo
+  python tools/create_data.py digits data/digits
 """
 
 
 def parse_args() -> argparse.Namespace:
-    """The two subcommands and their flags."""
+    """The subcommands and their flags."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -65,6 +66,13 @@ def parse_args() -> argparse.Namespace:
     world.add_argument("--overwrite", action="store_true", help="replace an existing synthetic set (nothing else ever)")
     add_nuscenes(commands)
     add_waymo(commands)
+    digits = commands.add_parser(
+        "digits",
+        help="write handwritten digits as folders of images",
+        description="Write scikit-learn's 1,797 handwritten digits as train and val folders of one folder a class.",
+        epilog="example: python tools/create_data.py digits data/digits",
+    )
+    digits.add_argument("root", type=Path, help="folder to create")
     return parser.parse_args()
 
 
@@ -153,6 +161,11 @@ def main() -> None:
     notes: list[str] = []
     if args.command == "synthetic":
         print(f"wrote {make_world(args)}")
+        return
+    if args.command == "digits":
+        from bevkd.tasks.classification.samples import write_digits
+
+        print(f"wrote {write_digits(args.root)}")
         return
     if args.command == "waymo":
         from bevkd.datasets.waymo.convert import convert

@@ -11,9 +11,9 @@ examples:
   python tools/export_student.py configs/synthetic/unidistill_lidar_to_camera.py work_dirs/distilled/epoch_3.pth \\
       --out work_dirs/student --format checkpoint safetensors onnx
   python tools/test.py work_dirs/student/student.py work_dirs/student/student.pth      what was written, scored
-ONNX (extra: pip install 'bevkd[onnx]') takes pillar students behind their voxelization, and lift-splat students for one
-fixed set of cameras: that of the first test sample, or that of --cameras FILE, JSON with lidar2img [N, 4, 4] and
-image_size [H, W].
+ONNX (extra: pip install 'bevkd[onnx]') takes image classifiers for one size of image, pillar students behind their
+voxelization, and lift-splat students for one fixed set of cameras: that of the first test sample, or that of --cameras
+FILE, JSON with lidar2img [N, 4, 4] and image_size [H, W].
 """
 
 
@@ -48,8 +48,9 @@ def main() -> None:
     from bevkd.structures.quiet import only_warnings
 
     only_warnings()
-    register_all()
     cfg = load_config(args.config, parse_options(args.cfg_options))
+    if cfg.get("default_scope") != "bevkd":  # which finds its parts without mmdet3d
+        register_all()
     apply_flags(cfg, data_root=args.data_root)
     cameras = partial(file_cameras, args.cameras) if args.cameras else None
     export_student(cfg, args.checkpoint, args.out, args.format, cameras)

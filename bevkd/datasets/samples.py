@@ -1,5 +1,6 @@
 """What bevkd's data sets share: samples that are whole, or an error that names what is wrong with them."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,22 @@ class WholeSamples:
         sample["box_mode_3d"] = self.box_mode_3d
         if "ann_info" in sample:
             sample.update(sample["ann_info"])
-        try:
-            packed = self.pipeline(sample)
-        except _DATA_ERRORS as error:
-            raise DataError(f"sample {token}: {error}") from error
-        if packed is None:
-            raise DataError(f"sample {token}: the pipeline returned nothing; expected a packed sample")
-        return packed
+        return run_pipeline(self.pipeline, sample, token)
+
+
+def run_pipeline(pipeline: Callable[[dict], Any], sample: dict, token: str) -> Any:
+    """What ``pipeline`` makes of one sample.
+
+    Raises:
+        DataError: what bad data raised in it, or that it returned nothing, with the sample's ``token``.
+    """
+    try:
+        packed = pipeline(sample)
+    except _DATA_ERRORS as error:
+        raise DataError(f"sample {token}: {error}") from error
+    if packed is None:
+        raise DataError(f"sample {token}: the pipeline returned nothing; expected a packed sample")
+    return packed
 
 
 def refuse_empty_filter(filter_empty_gt: bool, name: str) -> None:

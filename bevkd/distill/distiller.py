@@ -6,20 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmdet3d.registry import MODELS
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from bevkd.distill.bev.resampling import resample_taps
 from bevkd.distill.conflict import GradientConflict
-from bevkd.distill.models import build_model, copy_modules, grid_of, head_classes, join_grids
-from bevkd.distill.resample import resample_taps
+from bevkd.distill.method import INFO, Role
+from bevkd.distill.models import HEADS, build_model, copy_modules, grid_of, head_classes, join_grids
 from bevkd.distill.schedule import WeightSchedules, current_iteration
 from bevkd.errors import ConfigError
+from bevkd.registry import MODELS
 from bevkd.structures import BEVGrid
 from bevkd.structures.taps import record_taps, resolve_taps
 from bevkd.structures.targets import Targets
 
-_LOSS, _INFO = "kd/", "info/"
+_LOSS = "kd/"
 
 
 @MODELS.register_module()
@@ -36,13 +37,15 @@ class Distiller(BaseModel):
     Args:
         student: model config, config file or module; its ``data_preprocessor`` is the distiller's too.
         teacher: config of a teacher source such as :class:`bevkd.distill.teachers.LiveTeacher`, or the object.
-        methods: name -> config or module of a distillation method. A method is called with the student's taps, the
-            teacher's taps and :class:`bevkd.structures.targets.Targets`, or the data samples without a BEV grid. Its
-            attribute ``required_taps`` names what it reads of both, ``teacher_taps`` what of the teacher alone.
+        methods: name -> config or module of a :class:`bevkd.distill.method.Method`. It is called with the student's
+            taps, the teacher's taps and targets: what the student's own ``targets(data_samples, device)`` returns, such
+            as :class:`bevkd.structures.labels.LabelTargets`; without one :class:`bevkd.structures.targets.Targets` of
+            the student's grid in bird's-eye view, and the data samples for a student without either. A plain module
+            serves too; it declares no taps and no parts, so less can be checked before training.
         taps: name -> module path in the student; None takes its ``default_taps``.
         grid: ``dict(x_range, y_range, cell)`` for a student without a ``grid`` of its own.
-        resample: bring the teacher's maps onto the student's grid, see :func:`bevkd.distill.resample.resample_taps`;
-            False refuses grids that differ.
+        resample: bring the teacher's maps onto the student's grid, see
+            :func:`bevkd.distill.bev.resampling.resample_taps`; False refuses grids that differ.
         schedules: ``method`` or ``method/part`` -> ``[(iteration, factor), ...]`` on the weights, see
             :class:`bevkd.distill.schedule.Schedule`. A resumed run goes on where it stopped.
         gradient_conflict: arguments of :class:`bevkd.distill.conflict.GradientConflict`, which says what it costs;
@@ -129,38 +132,53 @@ class Distiller(BaseModel):
         self.prepare()
         device = _device(self.student)
         # The teacher first: its memory is free again before the student keeps activations for backward.
-        theirs = self.teacher(inputs, data_samples, device)
-        with record_taps(self.student, self.taps) as mine:
+        teacher = self.teacher(inputs, data_samples, device)
+        with record_taps(self.student, self.taps) as student:
             losses = dict(self.student(inputs, data_samples, mode=mode, **kwargs))
-        targets = data_samples
-        if self.grid is not None:
-            targets = Targets.from_data_samples(data_samples or [], self.grid, device)
+        targets = self._targets(data_samples, device)
         if self.resample and self.grid != self.teacher.grid:
-            theirs = resample_taps(theirs, self.teacher.grid, self.grid)
-        return {**losses, **self._distill(losses, mine, theirs, targets)}
+            teacher = resample_taps(teacher, self.teacher.grid, self.grid)
+        return {**losses, **self._distill(losses, student, teacher, targets)}
 
-    def _distill(self, own: Mapping[str, Any], mine: Mapping, theirs: Mapping, targets: Any) -> dict[str, Any]:
+    def _targets(self, data_samples: Sequence[Any] | None, device: torch.device) -> Any:
+        """What the methods get to know of the ground truth, see the class."""
+        make = getattr(self.student, "targets", None)
+        if callable(make):
+            return make(data_samples or [], device)
+        if self.grid is not None:
+            return Targets.from_data_samples(data_samples or [], self.grid, device)
+        return data_samples
+
+    def roles(self) -> dict[str, Role]:
+        """The role of every loss that the methods add, by its name in the log."""
+        return {
+            f"{_LOSS}{name}/{part}": role
+            for name, method in self.methods.items()
+            for part, role in getattr(method, "parts", {}).items()
+        }
+
+    def _distill(self, own: Mapping[str, Any], student: Mapping, teacher: Mapping, targets: Any) -> dict[str, Any]:
         """The methods' weighted parts under ``kd/``, and under ``info/`` what is logged alone."""
         iteration = current_iteration(self._counted)
         self._counted += self.training
         losses, sums = {}, {}
-        infos = {f"{_INFO}schedule/{name}": value for name, value in self.schedules.values(iteration).items()}
+        infos = {f"{INFO}schedule/{name}": value for name, value in self.schedules.values(iteration).items()}
         for name, method in self.methods.items():
-            parts = method(mine, theirs, targets)
-            for part in [part for part in parts if part.startswith(_INFO)]:
-                infos[f"{_INFO}{name}/{part.removeprefix(_INFO)}"] = parts.pop(part)
+            parts = method(student, teacher, targets)
+            for part in [part for part in parts if part.startswith(INFO)]:
+                infos[f"{INFO}{name}/{part.removeprefix(INFO)}"] = parts.pop(part)
             for part, factor in self.schedules.factors(name, parts, iteration).items():
                 parts[part] = factor * parts[part]
             losses.update({f"{_LOSS}{name}/{part}": value for part, value in parts.items()})
             sums[name] = sum(parts.values(), torch.zeros((), device=_device(self.student)))
         if self.conflict is not None and self.conflict.due(iteration):
             read = self.conflict(self.student, super().parse_losses(own)[0], sums)
-            infos.update({f"{_INFO}{name}": value for name, value in read.items()})
+            infos.update({f"{INFO}{name}": value for name, value in read.items()})
         return {**losses, **infos}
 
     def parse_losses(self, losses: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """As mmengine's, which sums what has 'loss' in its name, with every ``kd/`` part and no ``info/``."""
-        infos = {name: value for name, value in losses.items() if name.startswith(_INFO)}
+        infos = {name: value for name, value in losses.items() if name.startswith(INFO)}
         total, log = super().parse_losses({name: value for name, value in losses.items() if name not in infos})
         total = total + sum(value for name, value in log.items() if name.startswith(_LOSS) and "loss" not in name)
         log.update(infos, loss=total)
@@ -168,7 +186,7 @@ class Distiller(BaseModel):
 
     def _require_taps(self, taps: Mapping[str, str], who: str) -> None:
         for name, method in self.methods.items():
-            wanted = [*getattr(method, "required_taps", ()), *getattr(method, f"{who}_taps", ())]
+            wanted = [*getattr(method, "taps", ()), *(getattr(method, "teacher_taps", ()) if who == "teacher" else ())]
             missing = [tap for tap in wanted if tap not in taps]
             if missing:
                 raise ConfigError(f"method {name!r} needs the taps {missing} of the {who}, which has {sorted(taps)}")
@@ -188,18 +206,19 @@ class Distiller(BaseModel):
         """One preprocessor serves both, so a teacher trained on other image statistics would see wrong colours."""
         other = getattr(getattr(self.teacher, "model", None), "data_preprocessor", None)
         for key in ("mean", "std"):
-            mine, theirs = getattr(self.data_preprocessor, key, None), getattr(other, key, None)
-            if theirs is None or (mine is not None and torch.equal(mine.cpu(), theirs.cpu())):
+            student, teacher = getattr(self.data_preprocessor, key, None), getattr(other, key, None)
+            if teacher is None or (student is not None and torch.equal(student.cpu(), teacher.cpu())):
                 continue
-            found = "none" if mine is None else mine.flatten().tolist()
+            found = "none" if student is None else student.flatten().tolist()
             raise ConfigError(
-                f"image {key} is {found} for the student, {theirs.flatten().tolist()} for the teacher, expected the "
+                f"image {key} is {found} for the student, {teacher.flatten().tolist()} for the teacher, expected the "
                 "same: one preprocessor serves both (a student without images takes the distiller's data_preprocessor)"
             )
 
     def _require_same_classes(self) -> None:
         """Methods compare heads channel by channel, so their classes must stand in one order."""
-        if not any("head" in getattr(method, "required_taps", ()) for method in self.methods.values()):
+        read = {tap for method in self.methods.values() for tap in getattr(method, "taps", ())}
+        if not read & set(HEADS):
             return
         names = [head_classes(self.student, self.taps), self.teacher.classes()]
         if None not in names and names[0] != names[1]:

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmdet3d.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from bevkd.distill.resample import require_cover
+from bevkd.distill.bev.resampling import require_cover
 from bevkd.errors import ConfigError
+from bevkd.registry import MODELS, SCOPE
 from bevkd.structures import BEVGrid, config_types
 from bevkd.structures.config_types import type_name
 from bevkd.structures.parts import submodule
+
+HEADS = ("head", "logits")  # taps on what has one channel for each class
 
 
 def read_model_config(source: Any, field: str) -> Any:
@@ -75,7 +77,11 @@ def build_model(source: Any, field: str) -> nn.Module:
     """The module of :func:`read_model_config`, built when it is a config; sparse convolutions run on any device."""
     model = read_model_config(source, field)
     if not isinstance(model, nn.Module):
-        with DefaultScope.overwrite_default_scope("mmdet3d"):  # where mmdet3d's models expect to find their parts
+        kind = model["type"]
+        MODELS.import_from_location()
+        # mmdet3d's models, and detectors made of its parts, expect to find them in its scope.
+        known = kind in MODELS.module_dict if isinstance(kind, str) else kind in MODELS.module_dict.values()
+        with DefaultScope.overwrite_default_scope(SCOPE if known else "mmdet3d"):
             model = MODELS.build(model)
     if "spconv" in sys.modules:  # else it has no sparse convolution, and the import below would take seconds
         from bevkd.detectors.sparse import run_anywhere
@@ -119,8 +125,9 @@ def grid_of(model: nn.Module, config: Any, who: str) -> BEVGrid | None:
 
 
 def head_classes(model: nn.Module, taps: Mapping[str, str]) -> list[list[str]] | None:
-    """The classes by task of the module that the tap ``head`` names; None where it does not tell."""
-    names = getattr(dict(model.named_modules()).get(taps.get("head")), "class_names", None)
+    """The classes by task of the module that the tap ``head`` or ``logits`` names; None where it does not tell."""
+    path = next((taps[tap] for tap in HEADS if tap in taps), None)
+    names = getattr(dict(model.named_modules()).get(path), "class_names", None)
     return names and [list(task) if isinstance(task, list | tuple) else [task] for task in names]
 
 

@@ -56,18 +56,20 @@ class WeightSchedules:
 
     Args:
         points: ``method`` or ``method/part`` -> points of a :class:`Schedule`.
-        methods: the distiller's method names.
+        methods: the distiller's methods by name. Where one declares its ``parts``, a wrong part is refused here.
 
     Raises:
-        ConfigError: a method that is not there, or bad points.
+        ConfigError: a method or part that is not there, or bad points.
     """
 
-    def __init__(self, points: Mapping[str, Any] | None, methods: Iterable[str]) -> None:
-        methods = list(methods)
+    def __init__(self, points: Mapping[str, Any] | None, methods: Mapping[str, Any]) -> None:
         for name in points or {}:
-            if name.partition("/")[0] not in methods:
-                hint = nearest(name.partition("/")[0], methods)
+            owner, _, part = name.partition("/")
+            if owner not in methods:
+                hint = nearest(owner, methods)
                 raise ConfigError(f"schedules name {name!r}, expected 'method' or 'method/part'{hint}")
+            if part and (parts := getattr(methods[owner], "parts", None)) is not None:
+                _require_part(name, parts)
         self.schedules = {name: Schedule(given, f"schedules[{name!r}]") for name, given in (points or {}).items()}
 
     def values(self, iteration: int) -> dict[str, float]:
@@ -86,12 +88,15 @@ class WeightSchedules:
         for name, schedule in self.schedules.items():
             owner, _, part = name.partition("/")
             if owner == method and part:
-                if part not in parts:
-                    raise ConfigError(
-                        f"schedules name {name!r}, which {method!r} does not return{nearest(part, parts)}"
-                    )
+                _require_part(name, parts)
                 factors[part] = factors.get(part, 1.0) * schedule(iteration)
         return factors
+
+
+def _require_part(name: str, parts: Iterable[str]) -> None:
+    method, _, part = name.partition("/")
+    if part not in parts:
+        raise ConfigError(f"schedules name {name!r}, which {method!r} does not return{nearest(part, parts)}")
 
 
 def current_iteration(counted: int) -> int:

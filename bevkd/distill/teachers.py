@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from bevkd.distill.cache.settings import model_settings
 from bevkd.distill.models import build_model, grid_of, head_classes, known_taps, read_model_config, student_of
 from bevkd.errors import ConfigError
+from bevkd.registry import MODELS
 from bevkd.structures import BEVGrid
 from bevkd.structures.checkpoint import load_weights
 from bevkd.structures.config_types import type_name

@@ -8,7 +8,7 @@ from bevkd.engine.runner import BEVRunner
 from bevkd.structures.quiet import quieten
 
 _ROOMS = (
-    "mmdet3d.models", "bevkd.datasets.nuscenes", "bevkd.datasets.waymo.dataset", "bevkd.detectors", "bevkd.distill",
+    "mmdet3d.models", "bevkd.datasets.nuscenes", "bevkd.datasets.waymo.dataset", "bevkd.detectors", "bevkd.methods",
     "bevkd.evaluation", "bevkd.evaluation.nuscenes_stock",
 )  # fmt: skip
 

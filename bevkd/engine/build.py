@@ -49,7 +49,7 @@ def build_runner(cfg: Config) -> BEVRunner:
         register_all()
     quieten()
     cfg = copy.deepcopy(cfg)
-    name = Path(cfg.filename).stem if cfg.filename else "run"
+    name = run_name(cfg.filename)
     cfg.setdefault("work_dir", str(Path("work_dirs", name)))
     require_writable(cfg.work_dir)
     for field, folder in visualizer_folders(cfg):
@@ -69,6 +69,18 @@ def build_runner(cfg: Config) -> BEVRunner:
     sharded = cfg.get("fsdp") is not None and cfg.get("launcher", "none") != "none"
     with config_errors(str(cfg.filename or name)), named(cfg.work_dir):
         return (ShardedRunner if sharded else BEVRunner).from_cfg(cfg)
+
+
+def run_name(config: str | Path | None) -> str:
+    """What a run is called after its config; recipes that each method has are told apart by its name.
+
+    >>> run_name("configs/synthetic/fusion.py"), run_name("configs/methods/kd/small.py"), run_name(None)
+    ('fusion', 'kd_small', 'run')
+    """
+    if not config:
+        return "run"
+    path = Path(config)
+    return f"{path.parent.name}_{path.stem}" if path.parent.parent.name == "methods" else path.stem
 
 
 def _prepare_hooks(cfg: Config) -> None:

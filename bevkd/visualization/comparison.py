@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from bevkd.structures.files import whole_file
 from bevkd.visualization.style import FAINT, INK, add_pixel_axes, new_figure, save_figure
 
 Summary = Mapping[str, Any]
-SCENES = {"seen": "validation", "unseen": "unseen"}
+SPLITS = {"seen": "validation scenes", "unseen": "unseen scenes"}  # of summaries that name none
 SCORES = ("teacher", "without", "with")
 COLOURS = {"seen": "#0f8b72", "unseen": "#c8751c"}
 ROW, LEFT, PANEL, GAP, TOP, BOTTOM = 58, 330, 460, 40, 96, 76
@@ -23,16 +23,17 @@ ROW, LEFT, PANEL, GAP, TOP, BOTTOM = 58, 330, 460, 40, 96, 76
 def comparison_table(summary: Summary) -> str:
     """The summary of :func:`bevkd.engine.compare.summarise` as markdown, scores in points (hundredths).
 
-    Each arm with a result has a line: scores on the validation scenes, gains there and on unseen scenes. Several
+    Each arm with a result has a line: scores on the validation data, gains there and on unseen data. Several
     metrics stand in one cell, in the order of the heading. A gain is the mean over seeds with its 95% interval, in bold
     where it reaches the arm's goal.
     """
     metrics = " / ".join(summary["metrics"])
-    gains = [f"gain, {scenes} scenes" for scenes in SCENES.values()]
+    splits = summary.get("splits", SPLITS)
+    gains = [f"gain, {title}" for title in splits.values()]
     heads = ("path", "method", f"teacher ({metrics})", "student", "student + KD", *gains, "goal", "seeds", "step")
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * 2 + "---:|" * (len(heads) - 2)]
     arms = summary["arms"].values()
-    lines += ["| " + " | ".join(_cells(arm, summary["metrics"])) + " |" for arm in arms if "seen" in arm]
+    lines += ["| " + " | ".join(_cells(arm, summary["metrics"], splits)) + " |" for arm in arms if "seen" in arm]
     done, total = summary["jobs"]["done"], summary["jobs"]["all"]
     if done < total:
         lines += ["", f"{done} of {total} trainings are done; means are over the seeds that both students finished."]
@@ -41,11 +42,11 @@ def comparison_table(summary: Summary) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cells(arm: Mapping[str, Any], metrics: list[str]) -> list[str]:
+def _cells(arm: Mapping[str, Any], metrics: list[str], splits: Iterable[str]) -> list[str]:
     scores = [" / ".join(_points(arm["seen"][metric][key]) for metric in metrics) for key in SCORES]
     gains = [
         " / ".join(_gain(arm[split][metric], arm["goal"]) for metric in metrics) if split in arm else "–"
-        for split in SCENES
+        for split in splits
     ]
     goal = "–" if arm["goal"] is None else f"+{arm['goal']:.1f}"
     step = "–" if arm["step_ratio"] is None else f"{arm['step_ratio']:.2f}x"
@@ -69,7 +70,8 @@ def draw_comparison(summary: Summary, path: str | os.PathLike) -> Path | None:
     Returns:
         ``path``; None where no arm has a result yet.
     """
-    arms = [arm for arm in summary["arms"].values() if any(split in arm for split in SCENES)]
+    splits = summary.get("splits", SPLITS)
+    arms = [arm for arm in summary["arms"].values() if any(split in arm for split in splits)]
     if not arms:
         return None
     metrics = summary["metrics"]
@@ -77,13 +79,15 @@ def draw_comparison(summary: Summary, path: str | os.PathLike) -> Path | None:
     figure = new_figure(width, TOP + ROW * len(arms) + BOTTOM)
     for number, metric in enumerate(metrics):
         axes = add_pixel_axes(figure, LEFT + number * (PANEL + GAP), TOP, PANEL, ROW * len(arms))
-        _draw_panel(axes, arms, metric, labels=number == 0)
+        _draw_panel(axes, arms, metric, splits, labels=number == 0)
     title = f"{summary['name']}: gain of distillation over the same student without a teacher"
     figure.text(20 / width, 1 - 34 / (TOP + ROW * len(arms) + BOTTOM), title, fontsize=15, color=INK, fontweight="bold")
     return save_figure(figure, path)
 
 
-def _draw_panel(axes: Axes, arms: list[Mapping[str, Any]], metric: str, labels: bool) -> None:
+def _draw_panel(
+    axes: Axes, arms: list[Mapping[str, Any]], metric: str, splits: Mapping[str, str], labels: bool
+) -> None:
     axes.axvline(0.0, color=INK, linewidth=1.2)
     for row, arm in enumerate(arms):
         for split, offset in (("seen", -0.16), ("unseen", 0.16)):
@@ -101,7 +105,7 @@ def _draw_panel(axes: Axes, arms: list[Mapping[str, Any]], metric: str, labels: 
     if labels:
         for split, colour in COLOURS.items():
             if any(split in arm for arm in arms):
-                axes.plot([], [], "o", color=colour, label=f"{SCENES[split]} scenes")
+                axes.plot([], [], "o", color=colour, label=splits[split])
         axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, frameon=False, fontsize=11, labelcolor=INK)
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from distill_fakes import BOXES, GRID, FakeDetector, sample_of
+
+from tests.distill.distill_fakes import BOXES, GRID, FakeDetector, sample_of
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from distill_fakes import BOXES, GRID, FakeDetector
 from method_scenes import WIDE, maps, random_boxes
 
 from bevkd.distill import RDD, CachedDenseTeacher, CachedForegroundTeacher, Distiller, LiveTeacher, UniDistill
+from bevkd.distill.bev.foreground import gaussian_mask
 from bevkd.distill.cache.motion import Motion, mirror_channels
 from bevkd.distill.cache.records import mask_cells
-from bevkd.distill.foreground import gaussian_mask
 from bevkd.errors import ConfigError, DataError
 from bevkd.structures import BEVGrid, nine_keypoints
 from bevkd.structures.keypoints import MIRRORED_KEYPOINTS
@@ -77,7 +77,7 @@ def test_mirrors(tmp_path, scene, mode, mirrors):
     assert losses(cached, *seen, response=0) == pytest.approx(live, abs=1e-4)
 
     theirs, truth = cached(*seen, CPU)["head"], LiveTeacher(model)(*seen, CPU)["head"]
-    mask = gaussian_mask(Targets.from_data_samples(seen[1], GRID).boxes, GRID)
+    mask = gaussian_mask(Targets.from_data_samples(seen[1], GRID))
     theirs = theirs.inside(mask) if mode == "foreground" else theirs
     where = mask[:, None] > 0
     flipped_x, flipped_y = mirrors
@@ -144,7 +144,7 @@ def test_a_hair_beyond_a_cell_edge_is_in_the_cache():
     edge = torch.tensor([[1.0, -2.5, 0, 0.6, 0.6, 1, 0]])  # the centre on the corner of four cells
     mirrored = edge * torch.tensor([-1.0, 1, 1, 1, 1, 1, 1])
     cells = mask_cells(edge, GRID)
-    wanted = gaussian_mask([mirrored], GRID)[0].flip(1).flatten().nonzero()[:, 0]
+    wanted = gaussian_mask(Targets([mirrored], [], GRID))[0].flip(1).flatten().nonzero()[:, 0]
     assert set(wanted.tolist()) <= set(cells.tolist())
     assert len(cells) == 4
     assert len(mask_cells(edge + 0.1, GRID)) == 1

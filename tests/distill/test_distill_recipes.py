@@ -15,8 +15,8 @@ from torch import nn
 
 import bevkd.detectors  # noqa: F401  (registers the parts)
 from bevkd.distill import Distiller, LiveTeacher
+from bevkd.distill.bev.resampling import resample_taps
 from bevkd.distill.models import build_model
-from bevkd.distill.resample import resample_taps
 from bevkd.engine import register_all
 from bevkd.structures.taps import record_taps
 
@@ -79,7 +79,7 @@ def check(path):
         assert resample_taps(real, teacher.grid, student.grid)["high"].shape[2:] == mine["high"].shape[2:]
         theirs["high"] = theirs["high"].new_empty(1, theirs["high"].shape[1], *student.grid.shape)
     for method in model.methods.values():
-        for tap in method.required_taps:
+        for tap in method.taps:
             if tap == "head":
                 shapes = [
                     [{key: value.shape[:2] for key, value in task.items()} for task in t["head"]]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from method_scenes import WIDE, head, maps, slow_radius
 
-from bevkd.distill.proposals import Proposals, crop, join_proposals, propose
+from bevkd.distill.bev.proposals import Proposals, crop, join_proposals, propose
 from bevkd.errors import ConfigError
 from bevkd.structures import BEVGrid
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 from method_scenes import WIDE, random_boxes, slow_heat, slow_regions
 
-from bevkd.distill.regions import level_grid, split_regions
+from bevkd.distill.bev.regions import level_grid, split_regions
 from bevkd.errors import ConfigError
 from bevkd.structures import BEVGrid
+from bevkd.structures.targets import Targets
 
 CARD = BEVGrid((-51.2, 51.2), (-51.2, 51.2), 0.8)
 
@@ -22,12 +23,16 @@ def picture(cells):
     return ["".join("#" if cell else "." for cell in row) for row in cells.tolist()]
 
 
+def regions_of(boxes, grid, *heat):
+    return split_regions(Targets(boxes, [], grid), *heat)
+
+
 def test_a_drawn_box_marks_the_cells_whose_centres_it_holds():
     # 2 x 1 m at (1, -0.5) in 0.5 m cells: centres x 0.25 to 1.75, y -0.75 and -0.25. Row 0 is the lowest y.
     grid = BEVGrid((-1, 3), (-1.5, 1), 0.5)
-    regions = split_regions([box(1.0, -0.5, 2.0, 1.0)], grid)
+    regions = regions_of([box(1.0, -0.5, 2.0, 1.0)], grid)
     assert picture(regions.foreground[0]) == ["........", "..####..", "..####..", "........", "........"]
-    upright = split_regions([box(1.0, -0.5, 2.0, 1.0, math.pi / 2)], grid)  # 1 along x, 2 along y
+    upright = regions_of([box(1.0, -0.5, 2.0, 1.0, math.pi / 2)], grid)  # 1 along x, 2 along y
     assert picture(upright.foreground[0]) == ["...##...", "...##...", "...##...", "...##...", "........"]
 
 
@@ -45,46 +50,46 @@ def test_cells_are_tested_at_centres_not_corners():
     """F25: a corner test is half a cell off. This box holds a cell's outer corner and no centre, then the opposite."""
     grid = BEVGrid((0, 8), (0, 8), 0.8)
     corner, centre = box(1.6, 1.6, 0.7, 0.7), box(2.0, 2.0, 0.7, 0.7)
-    assert split_regions([corner], grid).foreground.count_nonzero() == 0
-    assert split_regions([centre], grid).foreground.nonzero().tolist() == [[0, 2, 2]]
+    assert regions_of([corner], grid).foreground.count_nonzero() == 0
+    assert regions_of([centre], grid).foreground.nonzero().tolist() == [[0, 2, 2]]
 
 
 def test_rows_are_y_and_columns_are_x():
     """F25: whether to transpose was left open. A map that is not square shows it."""
-    regions = split_regions([box(10.25, -3.25, 0.4, 0.4)], WIDE)
+    regions = regions_of([box(10.25, -3.25, 0.4, 0.4)], WIDE)
     assert regions.foreground.shape == (1, *WIDE.shape)
     assert regions.foreground.nonzero().tolist() == [[0, 1, 32]]
 
 
 def test_rotation_is_counter_clockwise():
     grid = BEVGrid((-3, 3), (-3, 3), 1.0)
-    marked = split_regions([box(0, 0, 6.0, 1.0, math.pi / 4)], grid).foreground[0] > 0
+    marked = regions_of([box(0, 0, 6.0, 1.0, math.pi / 4)], grid).foreground[0] > 0
     assert marked.nonzero().tolist() == [[k, k] for k in range(1, 5)]  # y grows with x
 
 
 @pytest.mark.parametrize(("size", "scale"), [((4.0, 2.0), 0.28284), ((1.9, 4.6), 0.27060), ((0.7, 0.7), 1.1429)])
 def test_scale_of_a_box_is_the_card_s(size, scale):
-    foreground = split_regions([box(0.4, 0.4, *size)], CARD).foreground
+    foreground = regions_of([box(0.4, 0.4, *size)], CARD).foreground
     assert foreground[foreground > 0].unique().tolist() == [pytest.approx(scale, abs=1e-4)]
 
 
 def test_a_box_never_weighs_less_than_background():
     grid = BEVGrid((0, 3), (0, 3), 1.0)
-    regions = split_regions([box(1.5, 1.5, 1000.0, 1.9)], grid)  # the middle row; sqrt(1 / 1900) is less than 1 / 6
+    regions = regions_of([box(1.5, 1.5, 1000.0, 1.9)], grid)  # the middle row; sqrt(1 / 1900) is less than 1 / 6
     assert picture(regions.foreground[0]) == ["...", "###", "..."]
     assert regions.foreground[0, 1].tolist() == [pytest.approx(1 / 6)] * 3
 
 
 def test_the_first_of_overlapping_boxes_gives_the_scale():
     two = torch.cat([box(0.4, 0.4, 4.0, 2.0), box(0.4, 0.4, 8.0, 8.0)])
-    assert split_regions([two], CARD).foreground[0, 64, 64].item() == pytest.approx(0.28284, abs=1e-4)
-    assert split_regions([two.flip(0)], CARD).foreground[0, 64, 64].item() == pytest.approx(0.1, abs=1e-4)
+    assert regions_of([two], CARD).foreground[0, 64, 64].item() == pytest.approx(0.28284, abs=1e-4)
+    assert regions_of([two.flip(0)], CARD).foreground[0, 64, 64].item() == pytest.approx(0.1, abs=1e-4)
 
 
 def test_counted_weights_do_count():
     """F25: a minimum where a maximum is needed made one weight constant. Background of n cells weighs 1 / n, each n."""
     for side in (2, 3, 7):
-        background = split_regions([torch.zeros(0, 7)], BEVGrid((0, side), (0, side), 1.0)).background
+        background = regions_of([torch.zeros(0, 7)], BEVGrid((0, side), (0, side), 1.0)).background
         assert background.unique().tolist() == [pytest.approx(1 / side**2)]
 
 
@@ -93,7 +98,7 @@ def test_regions_agree_with_the_cell_by_cell_twin(seed):
     samples = [random_boxes(12, WIDE, seed), torch.zeros(0, 7), random_boxes(2, WIDE, seed + 9)]
     heat = torch.rand(3, *WIDE.shape, generator=torch.Generator().manual_seed(seed))
     for given, threshold in ((heat, 0.3), (None, 0.3), (heat, 0.7)):
-        regions = split_regions(samples, WIDE, given, threshold)
+        regions = regions_of(samples, WIDE, given, threshold)
         for b, sample in enumerate(samples):
             twin = slow_regions(sample, WIDE, None if given is None else given[b], threshold)
             for name, weights in twin.items():
@@ -103,7 +108,7 @@ def test_regions_agree_with_the_cell_by_cell_twin(seed):
 def test_regions_are_disjoint_and_cover_the_map():
     samples = [random_boxes(12, WIDE, 1), random_boxes(3, WIDE, 2)]
     heat = torch.rand(2, *WIDE.shape, generator=torch.Generator().manual_seed(0))
-    regions = split_regions(samples, WIDE, heat)
+    regions = regions_of(samples, WIDE, heat)
     marked = torch.stack([regions.foreground, regions.background, regions.false_positive]) > 0
     assert (marked.sum(0) == 1).all()
     assert marked.flatten(2).any(2).all()  # the example has all three
@@ -117,27 +122,27 @@ def test_false_positives_need_a_sure_teacher_and_no_object_near():
     heat[0, 5, 15] = 0.9  # far from the object
     heat[0, 5, 16] = 0.05  # not sure
     heat[0, 6, 5] = 0.9  # beside the object, where the drawn heat is still high
-    regions = split_regions([box(4.5, 5.5, 1.0, 1.0)], grid, heat)
+    regions = regions_of([box(4.5, 5.5, 1.0, 1.0)], grid, heat)
     assert slow_heat(box(4.5, 5.5, 1.0, 1.0), grid)[6, 5] > 0.1
     assert regions.false_positive.nonzero().tolist() == [[0, 5, 15]]
     assert regions.false_positive.sum() == 1
 
 
 def test_a_teacher_that_fires_everywhere_leaves_no_background():
-    regions = split_regions([random_boxes(3, WIDE, 1)], WIDE, torch.ones(1, *WIDE.shape))
+    regions = regions_of([random_boxes(3, WIDE, 1)], WIDE, torch.ones(1, *WIDE.shape))
     near = torch.from_numpy(slow_heat(random_boxes(3, WIDE, 1), WIDE) >= 0.1)
     assert ((regions.background[0] > 0) <= near).all()
     assert regions.false_positive.sum().item() == pytest.approx(1)
-    nothing = split_regions([torch.zeros(0, 7)], WIDE, torch.ones(1, *WIDE.shape))
+    nothing = regions_of([torch.zeros(0, 7)], WIDE, torch.ones(1, *WIDE.shape))
     assert nothing.background.sum() == nothing.foreground.sum() == 0
     assert all(weights.isfinite().all() for weights in vars(nothing).values())
 
 
 def test_no_box_and_boxes_everywhere():
-    empty = split_regions([torch.zeros(0, 7)] * 2, WIDE)
+    empty = regions_of([torch.zeros(0, 7)] * 2, WIDE)
     assert empty.foreground.sum() == empty.false_positive.sum() == 0
     torch.testing.assert_close(empty.background.sum((1, 2)), torch.ones(2))
-    full = split_regions([box(3.0, 0.0, 100.0, 100.0)], WIDE)
+    full = regions_of([box(3.0, 0.0, 100.0, 100.0)], WIDE)
     assert full.background.sum() == 0
     assert (full.foreground > 0).all()
 

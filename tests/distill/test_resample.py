@@ -5,7 +5,7 @@ import torch
 from method_scenes import head
 
 from bevkd.distill import RDD, DistillBEV, Distiller, LiveTeacher, UniDistill
-from bevkd.distill.resample import resample_taps
+from bevkd.distill.bev.resampling import resample_taps
 from bevkd.errors import ConfigError
 from bevkd.structures import BEVGrid
 

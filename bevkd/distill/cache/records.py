@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bevkd.distill.foreground import gaussian_mask
-from bevkd.distill.heads import join_head
+from bevkd.distill.bev.foreground import gaussian_mask
+from bevkd.distill.bev.heads import join_head
 from bevkd.errors import ConfigError, DataError
 from bevkd.ops import sample_keypoints
 from bevkd.structures import BEVGrid, nine_keypoints
+from bevkd.structures.targets import Targets
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 BOXES, CELLS = "boxes", "cells"  # parts beside the taps
@@ -76,13 +77,13 @@ def foreground_record(
 
 
 def mask_cells(boxes: Tensor, grid: BEVGrid) -> Tensor:
-    """[n] flat cells where :func:`bevkd.distill.foreground.gaussian_mask` of the boxes, or of the boxes moved by a
+    """[n] flat cells where :func:`bevkd.distill.bev.foreground.gaussian_mask` of the boxes, or of the boxes moved by a
     hair, is positive."""
     if not len(boxes):
         return torch.zeros(0, dtype=torch.long, device=boxes.device)
     hairs = [(0.0, 0.0), *((x * _EDGE * grid.cell, y * _EDGE * grid.cell) for x in (-1, 1) for y in (-1, 1))]
     moved = [torch.cat((boxes[:, :2] + boxes.new_tensor(hair), boxes[:, 2:7]), 1) for hair in hairs]
-    return gaussian_mask(moved, grid).amax(0).flatten().nonzero()[:, 0]
+    return gaussian_mask(Targets(moved, [], grid)).amax(0).flatten().nonzero()[:, 0]
 
 
 def require_finite(record: Mapping[str, Tensor], token: str, dtype: torch.dtype) -> None:

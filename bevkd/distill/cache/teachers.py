@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from mmdet3d.registry import MODELS
 from torch import Tensor
 
 from bevkd.distill.cache.key import FORMAT, CacheKey, grid_dict
@@ -18,6 +17,7 @@ from bevkd.distill.cache.settings import feature_settings
 from bevkd.distill.cache.shards import ShardReader
 from bevkd.distill.models import read_config
 from bevkd.errors import ConfigError, DataError
+from bevkd.registry import MODELS
 from bevkd.structures import BEVGrid
 from bevkd.structures.sums import sha256
 from bevkd.structures.targets import Targets

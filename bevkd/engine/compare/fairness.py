@@ -11,6 +11,7 @@ from mmengine.config import Config
 from bevkd.engine.compare.grid import Grid
 from bevkd.engine.config import load_config
 from bevkd.errors import ConfigError
+from bevkd.registry import SCOPE
 from bevkd.structures.config_types import type_name
 
 # Of a resolved recipe: what a student with a teacher must have in common with the one without.
@@ -48,7 +49,8 @@ def _compared(mine: Config, control: Config) -> dict[str, tuple[Any, Any]]:
     pairs = {key: (mine.get(key), control.get(key)) for key in _SCHEDULE}
     loaders = [cfg.get("train_dataloader") or {} for cfg in (mine, control)]
     pairs |= {f"train_dataloader.{key}": tuple(loader.get(key) for loader in loaders) for key in _LOADER}
-    pairs["train_dataloader.dataset"] = tuple(_without(loader.get("dataset") or {}, _PER_SENSOR) for loader in loaders)
+    own = () if control.get("default_scope") == SCOPE else _PER_SENSOR  # its tasks have one sensor
+    pairs["train_dataloader.dataset"] = tuple(_without(loader.get("dataset") or {}, own) for loader in loaders)
     pairs["BEVAugment"] = tuple(_augments(loader.get("dataset") or {}) for loader in loaders)
     model = mine.get("model") or {}
     if "student" in model:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,22 @@ from bevkd.engine.compare.job import Job
 from bevkd.engine.config import load_config
 from bevkd.errors import ConfigError, nearest
 
+SPLITS = {"seen": "validation scenes", "unseen": "unseen scenes"}
+
 
 @dataclass(frozen=True)
 class World:
-    """Where the data is: ``root``, and for a synthetic folder the arguments to make it with."""
+    """Where the data is, and how to make what is not there yet.
+
+    Attributes:
+        root: the folder.
+        synthetic: arguments of a synthetic driving world's folder.
+        maker: for any other folder, the dotted name of a function that writes it, called with ``root``.
+    """
 
     root: str
     synthetic: Mapping[str, Any] | None = None
+    maker: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,9 +77,11 @@ class Grid:
         name: of its folder and tables.
         seeds: each arm and each student is trained once with each.
         teachers, students, arms: by name.
-        world, unseen: the data that is trained and validated on, and scenes that are scored alone.
+        world, unseen: the data that is trained and validated on, and data that is scored alone.
         options: changes of every recipe.
         metrics: names of scores from 0 to 1; the first decides the order of sentences.
+        splits: what both data are called in tables, ``seen`` and ``unseen``; one without ``unseen`` has no column of
+            it.
     """
 
     name: str
@@ -82,6 +93,7 @@ class Grid:
     unseen: World | None = None
     options: Mapping[str, Any] = None
     metrics: tuple[str, ...] = ("mAP", "NDS")
+    splits: Mapping[str, str] = field(default_factory=lambda: dict(SPLITS))
 
     def only(self, patterns: Iterable[str] = (), seeds: Sequence[int] | None = None) -> Grid:
         """The arms whose names fit one of the patterns (all without any), the models that they need, these seeds.
@@ -165,6 +177,11 @@ def read_grid(path: str | Path, options: Mapping[str, Any] | None = None) -> Gri
         }
     content["seeds"] = _seeds(content["seeds"])
     content["metrics"] = tuple(content.get("metrics") or Grid.metrics)
+    splits = content.setdefault("splits", dict(SPLITS))
+    if "seen" not in splits or not set(splits) <= set(SPLITS):
+        raise ConfigError(f"{path}: splits are {splits!r}, expected dict(seen='name', unseen='name') or seen alone")
+    if content["unseen"] and "unseen" not in splits:
+        raise ConfigError(f"{path}: unseen is given and splits have no name for it, expected splits.unseen='name'")
     grid = Grid(**content)
     for name, arm in grid.arms.items():
         for role, known in ((arm.teacher, grid.teachers), (arm.student, grid.students)):
@@ -184,11 +201,11 @@ def _part(kind: type, content: Mapping[str, Any], where: str) -> Any:
 
 
 def _require_keys(content: Mapping[str, Any], kind: type, where: str) -> None:
-    known = [field.name for field in fields(kind)]
+    known = {part.name: part.default is MISSING and part.default_factory is MISSING for part in fields(kind)}
     for key in content:
         if key not in known:
             raise ConfigError(f"{where} has the unknown key {key!r}{nearest(key, known)}")
-    missing = [key for key in known if key not in content and not hasattr(kind, key)]
+    missing = [key for key, needed in known.items() if needed and key not in content]
     if missing:
         raise ConfigError(f"{where} lacks {', '.join(missing)}")
 

@@ -101,7 +101,7 @@ def run_grid(
         remove_partials(out)
         for world in (grid.world, grid.unseen):
             if world is not None:
-                make_world(world.root, world.synthetic)
+                make_world(world.root, world.synthetic, world.maker)
         require_fair(grid, out)
         report()
         _work(grid.jobs(out), jobs, threads, report)

@@ -10,8 +10,7 @@ from typing import Any
 
 from bevkd.engine.compare.grid import Grid
 from bevkd.engine.compare.job import read_result
-
-SPLITS = ("seen", "unseen")  # the validation scenes of the trained world, and scenes that were never looked at
+from bevkd.errors import ConfigError, nearest
 
 
 def interval(gains: Sequence[float], level: float = 0.95) -> float | None:
@@ -31,8 +30,8 @@ def summarise(grid: Grid, out: str | Path) -> dict[str, Any]:
     """What is known so far of ``grid`` below ``out``, as plain JSON values.
 
     Returns:
-        ``name``, ``metrics``, ``seeds``, ``jobs`` (``done`` and ``all``), ``teachers`` (name -> scores by split) and
-        ``arms``: for each its path, method, names and goal; ``seeds`` that both it and its control finished;
+        ``name``, ``metrics``, ``splits``, ``seeds``, ``jobs`` (``done`` and ``all``), ``teachers`` (name -> scores by
+        split) and ``arms``: for each its path, method, names and goal; ``seeds`` that both it and its control finished;
         ``step_ratio``, the median over them of median step times; and by split and metric the ``teacher``'s score,
         the means ``without`` and ``with`` distillation over those seeds, the mean ``gain``, its ``interval`` and the
         ``gains`` by seed. Scores are as the evaluator gave them, from 0 to 1.
@@ -42,10 +41,11 @@ def summarise(grid: Grid, out: str | Path) -> dict[str, Any]:
     return {
         "name": grid.name,
         "metrics": list(grid.metrics),
+        "splits": dict(grid.splits),
         "seeds": list(grid.seeds),
         "jobs": {"done": sum(result is not None for result in results.values()), "all": len(results)},
         "teachers": {
-            name: {split: _scores(result, split, grid.metrics) for split in SPLITS if result and result[split]}
+            name: {split: _scores(result, split, grid.metrics) for split in grid.splits if result and result[split]}
             for name, result in teachers.items()
         },
         "arms": {name: _arm(grid, name, out, results, teachers) for name in grid.arms},
@@ -70,17 +70,17 @@ def _arm(
         "seeds": list(pairs),
         "step_ratio": _step_ratio(list(pairs.values())),
     }
-    for split in SPLITS:
+    for split in grid.splits:
         if pairs and all(result[split] for pair in pairs.values() for result in pair):
             row[split] = {metric: _gain(pairs, teachers[arm.teacher], split, metric) for metric in grid.metrics}
     return row
 
 
 def _gain(pairs: Mapping[int, list[dict]], teacher: dict | None, split: str, metric: str) -> dict:
-    scores = {seed: [result[split][metric] for result in pair] for seed, pair in pairs.items()}
+    scores = {seed: [_score(result, split, metric) for result in pair] for seed, pair in pairs.items()}
     gains = [mine - control for mine, control in scores.values()]
     return {
-        "teacher": teacher[split][metric] if teacher and teacher[split] else None,
+        "teacher": _score(teacher, split, metric) if teacher and teacher[split] else None,
         "without": statistics.fmean(control for _, control in scores.values()),
         "with": statistics.fmean(mine for mine, _ in scores.values()),
         "gain": statistics.fmean(gains),
@@ -95,4 +95,15 @@ def _step_ratio(pairs: Sequence[list[dict]]) -> float | None:
 
 
 def _scores(result: Mapping[str, Any], split: str, metrics: Sequence[str]) -> dict[str, float]:
-    return {metric: result[split][metric] for metric in metrics}
+    return {metric: _score(result, split, metric) for metric in metrics}
+
+
+def _score(result: Mapping[str, Any], split: str, metric: str) -> float:
+    """One score of a finished job.
+
+    Raises:
+        ConfigError: the job's evaluator does not give it.
+    """
+    if metric not in result[split]:
+        raise ConfigError(f"metrics name {metric!r}, which no evaluator gave{nearest(metric, result[split])}")
+    return result[split][metric]

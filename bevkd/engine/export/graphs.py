@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,35 +11,9 @@ from mmdet3d.structures import Det3DDataSample
 from torch import Tensor, nn
 
 from bevkd.detectors import BEVDetector, CameraBatch, LiftSplatEncoder, PillarEncoder
+from bevkd.engine.export.graph import Example, Graph
 from bevkd.engine.export.planned_pool import PlannedPool
 from bevkd.errors import ConfigError
-
-
-@dataclass(frozen=True)
-class Example:
-    """Inputs of the graph by name, and what the detector itself answers to the same scene."""
-
-    inputs: dict[str, Tensor]
-    expected: tuple[Tensor, ...]
-
-
-@dataclass(frozen=True)
-class Graph:
-    """What is exported.
-
-    Attributes:
-        module: takes the inputs by position and returns the head's raw maps, each [1, c, Y, X].
-        outputs: their names, ``task0_heatmap`` (logits), ``task0_reg`` and so on.
-        examples: scenes to trace with (the first) and to check with (all).
-        dynamic: input name -> axis -> name, for axes that vary.
-        metadata: what a user must know to prepare the inputs and to decode the outputs, in JSON's types.
-    """
-
-    module: nn.Module
-    outputs: tuple[str, ...]
-    examples: tuple[Example, ...]
-    dynamic: Mapping[str, Mapping[int, str]]
-    metadata: Mapping[str, Any]
 
 
 class PillarGraph(nn.Module):

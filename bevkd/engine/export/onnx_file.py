@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from bevkd.engine.export.graphs import Graph
+from bevkd.engine.export.graph import Graph
 from bevkd.errors import ConfigError
 
 TOLERANCE = 1e-3  # largest difference of any raw map, in units of the map's largest value where that is above 1
@@ -23,7 +23,7 @@ def onnx_bytes(graph: Graph, origin: Mapping[str, str]) -> tuple[bytes, float]:
     """Export a graph and run it with onnxruntime on all its examples.
 
     Args:
-        graph: what :func:`bevkd.engine.export.graphs.make_graph` made.
+        graph: of :func:`bevkd.engine.export.graphs.make_graph` or :func:`bevkd.engine.export.images.image_graph`.
         origin: further metadata, e.g. where the weights come from.
 
     Returns:

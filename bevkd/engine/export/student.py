@@ -18,12 +18,14 @@ import bevkd
 from bevkd.distill.models import build_model, read_model_config, student_of
 from bevkd.engine.checkpoint import save_checkpoint, write_bytes, write_text
 from bevkd.engine.errors import config_errors
+from bevkd.engine.export.graph import Graph
 from bevkd.engine.outputs import require_writable
 from bevkd.engine.preflight import require_configured_classes
 from bevkd.engine.testing import load_fitting
 from bevkd.errors import CheckpointError, ConfigError, nearest
 from bevkd.structures.checkpoint import load_state_dict
 from bevkd.structures.sums import sha256
+from bevkd.tasks.classification import ImageClassifier
 
 FORMATS = ("checkpoint", "safetensors", "onnx")
 NAME = "student"
@@ -90,7 +92,8 @@ def export_student(
 
     ``student.pth`` and ``student.safetensors`` hold the same weights under the names that the config's model has, and
     fit it strictly. ``student.onnx`` takes one sample to the head's raw maps, see
-    :func:`bevkd.engine.export.graphs.make_graph`. Everything is made, and the ONNX graph compared with torch, before
+    :func:`bevkd.engine.export.graphs.make_graph`, or images to logits, see
+    :func:`bevkd.engine.export.images.image_graph`. Everything is made, and the ONNX graph compared with torch, before
     the first file is written.
 
     Args:
@@ -142,12 +145,11 @@ def _write(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def _onnx(student: Student, out: Path, cameras: Callable | None, log: Callable[[str], None]) -> bytes:
-    from bevkd.engine.export.graphs import make_graph
     from bevkd.engine.export.onnx_file import onnx_bytes, require_packages
 
     require_packages()
     try:
-        graph = make_graph(student.model, cameras or (lambda: sample_cameras(student.config)))
+        graph = _graph(student, cameras)
         content, difference = onnx_bytes(graph, student.origin)
     except ConfigError:
         (out / f"{NAME}.onnx").unlink(missing_ok=True)  # of other weights than what lies beside it
@@ -156,21 +158,45 @@ def _onnx(student: Student, out: Path, cameras: Callable | None, log: Callable[[
     return content
 
 
+def _graph(student: Student, cameras: Callable | None) -> Graph:
+    if isinstance(student.model, ImageClassifier):
+        from bevkd.engine.export.images import image_graph
+
+        inputs = first_sample(student.config, "a test image")["inputs"]
+        batch = student.model.data_preprocessor({"inputs": [inputs], "data_samples": None})
+        return image_graph(student.model, batch["inputs"].shape[1:])
+    from bevkd.engine.export.graphs import make_graph  # brings mmdet3d
+
+    return make_graph(student.model, cameras or (lambda: sample_cameras(student.config)))
+
+
+def first_sample(cfg: Config, expected: str) -> dict[str, Any]:
+    """The first sample of a config's test data set.
+
+    Args:
+        cfg: the config.
+        expected: what the sample is for, for the error sentence.
+
+    Raises:
+        ConfigError: no test data set in the config. DataError: see the data set.
+    """
+    from mmengine.registry import DATASETS, init_default_scope
+
+    dataset = (cfg.get("test_dataloader") or {}).get("dataset")
+    if not isinstance(dataset, Mapping):
+        raise ConfigError(f"config {cfg.filename} has no test_dataloader.dataset, expected {expected}")
+    init_default_scope(cfg.get("default_scope", "mmdet3d"))
+    with config_errors(str(cfg.filename)):
+        return DATASETS.build(copy.deepcopy(dataset))[0]
+
+
 def sample_cameras(cfg: Config) -> tuple[Tensor, tuple[int, int]]:
     """``lidar2img`` [N, 4, 4] and (height, width) of the network's images, of the first test sample of a config.
 
     Raises:
         ConfigError: no test data set in the config. DataError: see the data set.
     """
-    from mmdet3d.registry import DATASETS
-    from mmengine.registry import init_default_scope
-
-    dataset = (cfg.get("test_dataloader") or {}).get("dataset")
-    if not isinstance(dataset, Mapping):
-        raise ConfigError(f"config {cfg.filename} has no test_dataloader.dataset, expected --cameras with the geometry")
-    init_default_scope(cfg.get("default_scope", "mmdet3d"))
-    with config_errors(str(cfg.filename)):
-        sample = DATASETS.build(copy.deepcopy(dataset))[0]
+    sample = first_sample(cfg, "--cameras with the geometry")
     matrices = sample["data_samples"].metainfo["lidar2img"]
     return torch.as_tensor(matrices), tuple(sample["inputs"]["img"].shape[-2:])
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bevkd.distill.regions import level_grid
+from bevkd.distill.bev.regions import level_grid
 from bevkd.errors import ConfigError
 from bevkd.structures import BEVGrid
 

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from method_scenes import WIDE, head, maps, random_boxes, slow_regions
 from torch import nn
 
 from bevkd.distill import DistillBEV, Distiller, LiveTeacher
-from bevkd.distill.distillbev import Level, channel_attention, region_losses, spatial_attention
-from bevkd.distill.regions import split_regions
+from bevkd.distill.bev.regions import split_regions
 from bevkd.errors import ConfigError, DataError
+from bevkd.methods.distillbev import Level, channel_attention, region_losses, spatial_attention
 from bevkd.structures import BEVGrid
 from bevkd.structures.targets import Targets
+from tests.distill.method_scenes import WIDE, head, maps, random_boxes, slow_regions
 
 PARTS = ["foreground", "background", "false_positive"]
 
@@ -123,7 +123,7 @@ def test_losses_agree_with_the_slow_twin(both, by_channel):
 
 def test_gradients_are_right():
     student, teacher, targets = scene(channels=2, batch=2)
-    regions = split_regions(targets.boxes, WIDE, torch.rand(2, *WIDE.shape))
+    regions = split_regions(targets, torch.rand(2, *WIDE.shape))
     attention, channels = torch.rand(2, *WIDE.shape), torch.rand(2, 2)
     mine = student["high"][:, :, :6, :6].double().requires_grad_()
     theirs = teacher["high"][:, :, :6, :6].double()
@@ -182,7 +182,7 @@ def test_levels_of_other_strides_and_widths_learn_through_their_adapters():
         "high": {"channels": [5, 5], "false_positive": True},
     }
     method = DistillBEV(levels)
-    assert method.required_taps == ("mid", "high")
+    assert method.taps == ("mid", "high")
     assert method.teacher_taps == ("head",)
     losses = method(student, teacher, targets)
     assert [name for name in losses if name.startswith("mid")] == ["mid.foreground", "mid.background", "mid.spatial"]
@@ -270,5 +270,12 @@ def test_maps_that_do_not_fit_are_refused():
     with pytest.raises(ConfigError, match=r"\(8, 18\) .* the teacher's heat \(16, 36\), expected the same"):
         DistillBEV({"high": {"false_positive": True}})(*coarse, targets)
     targets.boxes[0][1, 4] = 0
+    targets = Targets(targets.boxes, targets.labels, targets.grid)
     with pytest.raises(DataError, match="box 1 of sample 0 has size"):
         DistillBEV({"high": {}})(student, teacher, targets)
+
+
+def test_a_student_that_is_its_teacher_can_only_stay(detector, batch):
+    """With the same weights the features agree."""
+    model = Distiller(detector(3), LiveTeacher(detector(3)), {"m": DistillBEV({"low": {}, "high": {}})}).eval()
+    assert all(value == 0 for name, value in model(*batch, mode="loss").items() if name.startswith("kd/"))

@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from method_scenes import WIDE, head, maps
 
 from bevkd.distill import RDD, Distiller, LiveTeacher
-from bevkd.distill.proposals import crop, join_proposals, propose
-from bevkd.distill.rdd import disparity, normalise_channels, select_regions
+from bevkd.distill.bev.proposals import crop, join_proposals, propose
 from bevkd.errors import ConfigError
+from bevkd.methods.rdd import disparity, normalise_channels, select_regions
 from bevkd.structures.targets import Targets
+from tests.distill.method_scenes import WIDE, head, maps
 
 TARGETS = Targets([torch.zeros(0, 9)] * 2, [], WIDE)
 
@@ -262,3 +262,9 @@ def test_maps_and_heads_that_do_not_fit_are_refused():
         RDD()(mine, {**theirs, "head": theirs["head"][::-1]}, TARGETS)
     with pytest.raises(ConfigError, match=r"expected both on the grid of \(16, 36\)"):
         RDD()(mine, {**theirs, "high": theirs["high"][..., ::2]}, TARGETS)
+
+
+def test_a_student_that_is_its_teacher_can_only_stay(detector, batch):
+    """With the same weights the features agree."""
+    model = Distiller(detector(3), LiveTeacher(detector(3)), {"m": RDD()}).eval()
+    assert all(value == 0 for name, value in model(*batch, mode="loss").items() if name.startswith("kd/"))

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bevkd.distill.heads import join_head
+from bevkd.distill.bev.heads import join_head
 from bevkd.errors import ConfigError
 from bevkd.structures import BEVGrid, gaussian_radius
 

@@ -5,13 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from method_scenes import head, maps
 
-from bevkd.distill.foreground import gaussian_mask
-from bevkd.distill.unidistill import UniDistill, feature_loss, relation_loss, response_loss
+from bevkd.distill import Distiller, LiveTeacher
+from bevkd.distill.bev.foreground import gaussian_mask
 from bevkd.errors import ConfigError, DataError
+from bevkd.methods.unidistill import UniDistill, feature_loss, relation_loss, response_loss
 from bevkd.structures import BEVGrid
 from bevkd.structures.targets import Targets
+from tests.distill.method_scenes import head, maps
 
 CARD = BEVGrid((-54, 54), (-54, 54), 0.6)
 EPS = 1e-4
@@ -64,7 +65,7 @@ def slow_losses(student, teacher, boxes, grid, swap=False):
 
 
 def slow_response(student, teacher, boxes, grid):
-    mask = gaussian_mask(boxes, grid).double().numpy()  # tested against its own twin
+    mask = gaussian_mask(Targets(boxes, [], grid)).double().numpy()  # tested against its own twin
     keys = [key for key in student[0] if key != "heatmap"]
     heat = regression = 0.0
     for b, i, j in zip(*mask.nonzero()):
@@ -272,7 +273,7 @@ def test_module_weights_the_three_losses(grid, boxes):
 
 def test_a_weight_of_zero_leaves_its_loss_and_tap_out(grid, boxes):
     method = UniDistill(feature=0, response=0)
-    assert method.required_taps == ("high",)
+    assert method.taps == ("high",)
     losses = method({"high": maps(grid)}, {"high": maps(grid)}, Targets(boxes, [], grid))
     assert list(losses) == ["relation"]
 
@@ -298,3 +299,9 @@ def test_adapters_join_other_widths_and_learn(grid, boxes):
 def test_bad_arguments_are_refused(arguments, found):
     with pytest.raises(ConfigError, match=found):
         UniDistill(**arguments)
+
+
+def test_a_student_that_is_its_teacher_can_only_stay(detector, batch):
+    """With the same weights the features agree. What remains otherwise is the response loss's temperature."""
+    model = Distiller(detector(3), LiveTeacher(detector(3)), {"m": UniDistill(response=0)}).eval()
+    assert all(value == 0 for name, value in model(*batch, mode="loss").items() if name.startswith("kd/"))

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bevkd.distill.foreground import pad_boxes
 from bevkd.errors import ConfigError
 from bevkd.ops import rotated_box_mask
 from bevkd.structures import BEVGrid
+from bevkd.structures.targets import Targets
 
 # Objects on the heat map that a centre head learns from: CenterPoint's overlap and least radius in cells.
 _MIN_OVERLAP, _MIN_RADIUS = 0.1, 2
@@ -36,18 +36,19 @@ class Regions:
 
 @torch.no_grad()
 def split_regions(
-    boxes: Sequence[Tensor], grid: BEVGrid, teacher_heat: Tensor | None = None, threshold: float = 0.1
+    targets: Targets, teacher_heat: Tensor | None = None, threshold: float = 0.1, grid: BEVGrid | None = None
 ) -> Regions:
     """The regions of DistillBEV.
 
     Args:
-        boxes: per sample [M_b, >=7] x, y, z, dx, dy, dz, yaw (metres, radians).
+        targets: the boxes.
         teacher_heat: [B, Y, X] probability of the teacher's likeliest class; None leaves no false positives.
         threshold: a false positive has a teacher heat above it, and a heat drawn from the ground truth below it.
+        grid: of a coarser level over the targets' range; None takes the targets' own.
     """
-    padded, valid = pad_boxes(boxes, boxes[0].device if teacher_heat is None else teacher_heat.device)
-    mask = rotated_box_mask(padded, valid, grid, _MIN_OVERLAP, _MIN_RADIUS)
-    inside, scale = mask.foreground, mask.spread(grid.cell / padded[..., 3:5].prod(-1).clamp(min=1e-12).sqrt())
+    grid = grid or targets.grid
+    mask = rotated_box_mask(targets.padded, targets.valid, grid, _MIN_OVERLAP, _MIN_RADIUS)
+    inside, scale = mask.foreground, mask.spread(grid.cell / targets.padded[..., 3:5].prod(-1).clamp(min=1e-12).sqrt())
     false_positive = torch.zeros_like(inside)
     if teacher_heat is not None:
         false_positive = ~inside & (teacher_heat > threshold) & (mask.gaussian < threshold)
