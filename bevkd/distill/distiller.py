@@ -68,7 +68,7 @@ class Distiller(BaseModel):
         gradient_conflict: Mapping[str, Any] | None = None,
         init_from_teacher: Mapping[str, str] | None = None,
         data_preprocessor: Any = None,
-        init_cfg: dict | None = None,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
         if not methods:
             raise ConfigError("the distiller's methods are empty, expected methods=dict(name=dict(type=...), ...)")
@@ -84,7 +84,7 @@ class Distiller(BaseModel):
             raise ConfigError("the distiller's teacher is a module, expected a source such as LiveTeacher(module)")
         self._require_taps(self.taps, "student")
         self.resample = resample
-        self.schedules = WeightSchedules(schedules, self.methods)
+        self.schedules = WeightSchedules(schedules, dict(self.methods.items()))
         self.conflict = GradientConflict(**gradient_conflict) if gradient_conflict else None
         if self.conflict is not None:
             self.conflict.attach(student)
@@ -119,7 +119,8 @@ class Distiller(BaseModel):
 
     def teacher_info(self) -> dict[str, str | None]:
         """Where the teacher came from: its ``config``, ``checkpoint`` and ``sha256``."""
-        return self.teacher.info()
+        info: dict[str, str | None] = self.teacher.info()
+        return info
 
     def forward(
         self, inputs: Any, data_samples: Sequence[Any] | None = None, mode: str = "tensor", **kwargs: Any
@@ -133,10 +134,10 @@ class Distiller(BaseModel):
         teacher = self.teacher(inputs, data_samples, device)
         with record_taps(self.student, self.taps) as student:
             losses = dict(self.student(inputs, data_samples, mode=mode, **kwargs))
-        targets = data_samples
+        targets: Any = data_samples
         if self.grid is not None:
             targets = Targets.from_data_samples(data_samples or [], self.grid, device)
-        if self.resample and self.grid != self.teacher.grid:
+        if self.resample and self.grid is not None and self.grid != self.teacher.grid:
             teacher = resample_taps(teacher, self.teacher.grid, self.grid)
         return {**losses, **self._distill(losses, student, teacher, targets)}
 
@@ -148,12 +149,17 @@ class Distiller(BaseModel):
             for part, role in getattr(method, "parts", {}).items()
         }
 
-    def _distill(self, own: Mapping[str, Any], student: Mapping, teacher: Mapping, targets: Any) -> dict[str, Any]:
+    def _distill(
+        self, own: Mapping[str, Any], student: Mapping[str, Any], teacher: Mapping[str, Any], targets: Any
+    ) -> dict[str, Any]:
         """The methods' weighted parts under ``kd/``, and under ``info/`` what is logged alone."""
         iteration = current_iteration(self._counted)
         self._counted += self.training
-        losses, sums = {}, {}
-        infos = {f"{INFO}schedule/{name}": value for name, value in self.schedules.values(iteration).items()}
+        losses: dict[str, Any] = {}
+        sums: dict[str, Tensor] = {}
+        infos: dict[str, Any] = {
+            f"{INFO}schedule/{name}": value for name, value in self.schedules.values(iteration).items()
+        }
         for name, method in self.methods.items():
             parts = method(student, teacher, targets)
             for part in [part for part in parts if part.startswith(INFO)]:

@@ -43,7 +43,7 @@ def read_model_config(source: Any, field: str) -> Any:
     return source
 
 
-def student_of(config: Any, field: str) -> Mapping | None:
+def student_of(config: Any, field: str) -> Mapping[str, Any] | None:
     """The student's config, when ``config`` is that of a distiller; None for any other model.
 
     The distiller's own ``data_preprocessor``, which prepares what its student predicts from, goes with the student.
@@ -57,7 +57,7 @@ def student_of(config: Any, field: str) -> Mapping | None:
     """
     if isinstance(config, nn.Module) or not type_name(config["type"]).endswith("Distiller"):
         return None
-    student = read_model_config(config.get("student"), f"the student of {field}")
+    student: Mapping[str, Any] = read_model_config(config.get("student"), f"the student of {field}")
     if config.get("data_preprocessor"):
         return {**student, "data_preprocessor": config["data_preprocessor"]}
     return student
@@ -70,7 +70,7 @@ def type_name(kind: type | str) -> str:
 
 def build_model(source: Any, field: str) -> nn.Module:
     """The module of :func:`read_model_config`, built when it is a config; sparse convolutions run on any device."""
-    model = read_model_config(source, field)
+    model: Any = read_model_config(source, field)
     if not isinstance(model, nn.Module):
         kind = model["type"]
         # mmdet3d's models, and detectors made of its parts, expect to find them in its scope.
@@ -81,7 +81,8 @@ def build_model(source: Any, field: str) -> nn.Module:
         from bevkd.detectors.sparse import run_anywhere
 
         run_anywhere(model)
-    return model
+    built: nn.Module = model
+    return built
 
 
 def grid_of(model: nn.Module, config: Any, who: str) -> BEVGrid | None:
@@ -98,9 +99,10 @@ def grid_of(model: nn.Module, config: Any, who: str) -> BEVGrid | None:
         if set(config) != {"x_range", "y_range", "cell"}:
             raise ConfigError(f"the {who}'s grid has the keys {sorted(config)}, expected x_range, y_range and cell")
         config = BEVGrid(**config)
+    given: BEVGrid = config
     if own is not None:
-        own.require_same(config, mine=f"{who} model", theirs=f"{who}'s config")
-    return config
+        own.require_same(given, mine=f"{who} model", theirs=f"{who}'s config")
+    return given
 
 
 def head_classes(model: nn.Module, taps: Mapping[str, str]) -> list[list[str]] | None:
@@ -156,7 +158,7 @@ def copy_modules(student: nn.Module, teacher: nn.Module, modules: Mapping[str, s
 
 
 def _module(model: nn.Module, path: str, who: str) -> nn.Module:
-    modules = dict(model.named_modules())
+    modules: dict[str, nn.Module] = dict(model.named_modules())
     if not path or path not in modules:
         known = nearest(path, sorted(filter(None, modules)))
         raise ConfigError(f"init_from_teacher names {path!r}, which the {who} does not have{known}")
