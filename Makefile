@@ -24,6 +24,8 @@ sanitize: $(STAMP)
 
 lint: $(STAMP)
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
 
 env: $(STAMP)
 

@@ -117,6 +117,16 @@ def test_help_is_light_and_has_an_example(tool):
     assert f"python tools/{tool}" in run.stdout or f"tools/{tool} " in run.stdout.split("example", 1)[-1]
 
 
+@pytest.mark.parametrize("tool", TOOLS)
+def test_help_names_only_files_that_exist(tool):
+    """Files that a user is told to give; work folders and data folders are the user's own."""
+    text = (ROOT / "tools" / tool).read_text()
+    paths = set(
+        re.findall(r"(?<![\w/.])((?:bevkd|configs|tools|csrc|tests|docs|benchmarks)/[\w/.-]+\.(?:py|sh|md))", text)
+    )
+    assert not sorted(p for p in paths if not (ROOT / p).exists())
+
+
 def test_readme_names_only_files_that_exist():
     text = (ROOT / "README.md").read_text()
     rooms, suffixes = "bevkd|configs|tools|csrc|tests|docs", "py|cpp|h|png|md|json"

@@ -26,12 +26,13 @@ class ConvAdapter(nn.Sequential):
         student, teacher = channel_pair(channels, field)
         convolution = nn.Conv2d(student, teacher, kernel, padding=kernel // 2, bias=False)
         super().__init__(convolution, nn.BatchNorm2d(teacher), nn.ReLU())
-        self.field = field
+        self.field, self.student = field, student
 
-    def forward(self, student: Tensor) -> Tensor:
-        """See the class."""
-        require_channels(student, self[0].in_channels, self.field)
-        return super().forward(student)
+    def forward(self, input: Tensor) -> Tensor:
+        """[B, student, Y, X] to [B, teacher, Y, X]."""
+        require_channels(input, self.student, self.field)
+        adapted: Tensor = super().forward(input)  # type: ignore[no-untyped-call]
+        return adapted
 
 
 class PointwiseAdapter(nn.Module):
@@ -54,18 +55,17 @@ class PointwiseAdapter(nn.Module):
         if scale < 1 or layers < 0:
             raise ConfigError(f"the adapter of {field} has scale {scale} and {layers} layers, expected >= 1 and >= 0")
         self.scale, self.student, self.field = scale, student, field
-        if not layers:
-            self.layers = nn.Conv2d(student, teacher, 1)
-        else:
-            widths = [student, *[teacher] * (layers - 1)]
-            self.layers = nn.Sequential(*[ConvAdapter((width, teacher), 1, field) for width in widths])
+        widths = [student, *[teacher] * (layers - 1)] if layers else []
+        stack = [ConvAdapter((width, teacher), 1, field) for width in widths]
+        self.layers: nn.Module = nn.Sequential(*stack) if stack else nn.Conv2d(student, teacher, 1)
 
     def forward(self, student: Tensor) -> Tensor:
-        """See the class."""
+        """[B, student, Y, X] to [B, teacher, scale Y, scale X]."""
         require_channels(student, self.student, self.field)
         if self.scale != 1:
             student = F.interpolate(student, scale_factor=self.scale, mode="bilinear", align_corners=False)
-        return self.layers(student)
+        adapted: Tensor = self.layers(student)
+        return adapted
 
 
 def channel_pair(channels: Sequence[int], field: str) -> tuple[int, int]:

@@ -70,7 +70,7 @@ class Distiller(BaseModel):
         gradient_conflict: Mapping[str, Any] | None = None,
         init_from_teacher: Mapping[str, str] | None = None,
         data_preprocessor: Any = None,
-        init_cfg: dict | None = None,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
         if not methods:
             raise ConfigError("the distiller's methods are empty, expected methods=dict(name=dict(type=...), ...)")
@@ -86,7 +86,7 @@ class Distiller(BaseModel):
             raise ConfigError("the distiller's teacher is a module, expected a source such as LiveTeacher(module)")
         self._require_taps(self.taps, "student")
         self.resample = resample
-        self.schedules = WeightSchedules(schedules, self.methods)
+        self.schedules = WeightSchedules(schedules, dict(self.methods.items()))
         self.conflict = GradientConflict(**gradient_conflict) if gradient_conflict else None
         if self.conflict is not None:
             self.conflict.attach(student)
@@ -121,7 +121,8 @@ class Distiller(BaseModel):
 
     def teacher_info(self) -> dict[str, Any]:
         """Where the teacher came from, see :meth:`bevkd.distill.LiveTeacher.info`."""
-        return self.teacher.info()
+        info: dict[str, Any] = self.teacher.info()
+        return info
 
     def forward(
         self, inputs: Any, data_samples: Sequence[Any] | None = None, mode: str = "tensor", **kwargs: Any
@@ -136,7 +137,7 @@ class Distiller(BaseModel):
         with record_taps(self.student, self.taps) as student:
             losses = dict(self.student(inputs, data_samples, mode=mode, **kwargs))
         targets = self._targets(data_samples, device)
-        if self.resample and self.grid != self.teacher.grid:
+        if self.resample and self.grid is not None and self.grid != self.teacher.grid:
             teacher = resample_taps(teacher, self.teacher.grid, self.grid)
         return {**losses, **self._distill(losses, student, teacher, targets)}
 
@@ -157,12 +158,17 @@ class Distiller(BaseModel):
             for part, role in getattr(method, "parts", {}).items()
         }
 
-    def _distill(self, own: Mapping[str, Any], student: Mapping, teacher: Mapping, targets: Any) -> dict[str, Any]:
+    def _distill(
+        self, own: Mapping[str, Any], student: Mapping[str, Any], teacher: Mapping[str, Any], targets: Any
+    ) -> dict[str, Any]:
         """The methods' weighted parts under ``kd/``, and under ``info/`` what is logged alone."""
         iteration = current_iteration(self._counted)
         self._counted += self.training
-        losses, sums = {}, {}
-        infos = {f"{INFO}schedule/{name}": value for name, value in self.schedules.values(iteration).items()}
+        losses: dict[str, Any] = {}
+        sums: dict[str, Tensor] = {}
+        infos: dict[str, Any] = {
+            f"{INFO}schedule/{name}": value for name, value in self.schedules.values(iteration).items()
+        }
         for name, method in self.methods.items():
             parts = method(student, teacher, targets)
             for part in [part for part in parts if part.startswith(INFO)]:

@@ -58,7 +58,8 @@ class Example(NamedTuple):
 
     def losses(self) -> dict[str, Tensor]:
         """What the method returns for these inputs."""
-        return self.method(self.student, self.teacher, self.targets)
+        found: dict[str, Tensor] = self.method(self.student, self.teacher, self.targets)
+        return found
 
 
 class Method(nn.Module):

@@ -53,7 +53,7 @@ def read_config(path: str | Path, field: str) -> Config:
     return config_types.read_config(path)
 
 
-def student_of(config: Any, field: str) -> Mapping | None:
+def student_of(config: Any, field: str) -> Mapping[str, Any] | None:
     """The student's config, when ``config`` is that of a distiller; None for any other model.
 
     The distiller's own ``data_preprocessor``, which prepares what its student predicts from, goes with the student.
@@ -67,7 +67,7 @@ def student_of(config: Any, field: str) -> Mapping | None:
     """
     if isinstance(config, nn.Module) or not type_name(config["type"]).endswith("Distiller"):
         return None
-    student = read_model_config(config.get("student"), f"the student of {field}")
+    student: Mapping[str, Any] = read_model_config(config.get("student"), f"the student of {field}")
     if config.get("data_preprocessor"):
         return {**student, "data_preprocessor": config["data_preprocessor"]}
     return student
@@ -75,7 +75,7 @@ def student_of(config: Any, field: str) -> Mapping | None:
 
 def build_model(source: Any, field: str) -> nn.Module:
     """The module of :func:`read_model_config`, built when it is a config; sparse convolutions run on any device."""
-    model = read_model_config(source, field)
+    model: Any = read_model_config(source, field)
     if not isinstance(model, nn.Module):
         kind = model["type"]
         MODELS.import_from_location()
@@ -87,7 +87,8 @@ def build_model(source: Any, field: str) -> nn.Module:
         from bevkd.detectors.sparse import run_anywhere
 
         run_anywhere(model)
-    return model
+    built: nn.Module = model
+    return built
 
 
 def known_taps(model: nn.Module) -> Mapping[str, str] | None:
@@ -119,9 +120,10 @@ def grid_of(model: nn.Module, config: Any, who: str) -> BEVGrid | None:
         if set(config) != {"x_range", "y_range", "cell"}:
             raise ConfigError(f"the {who}'s grid has the keys {sorted(config)}, expected x_range, y_range and cell")
         config = BEVGrid(**config)
+    given: BEVGrid = config
     if own is not None:
-        own.require_same(config, mine=f"{who} model", theirs=f"{who}'s config")
-    return config
+        own.require_same(given, mine=f"{who} model", theirs=f"{who}'s config")
+    return given
 
 
 def head_classes(model: nn.Module, taps: Mapping[str, str]) -> list[list[str]] | None:

@@ -78,7 +78,8 @@ def region_losses(
 def _mean_size(feature: Tensor, dims: tuple[int, ...]) -> Tensor:
     """Mean of |F| without the copy of the map that ``abs`` would make."""
     count = math.prod(feature.shape[dim] for dim in dims)
-    return torch.linalg.vector_norm(feature, 1, dims, dtype=_wide(feature)) / count
+    total: Tensor = torch.linalg.vector_norm(feature, 1, dims, dtype=_wide(feature))
+    return total / count
 
 
 def _wide(feature: Tensor) -> torch.dtype:
@@ -228,7 +229,8 @@ class DistillBEV(Method):
     def _spatial(self, name: str, own: Tensor, other: Tensor) -> Tensor:
         means = [feature.mean(1, keepdim=True, dtype=_wide(feature)) for feature in (own, other)]
         with torch.autocast(own.device.type, enabled=False):
-            return (self.kernels[name](means[0]) - means[1]).abs().sum() / len(own)
+            shaped: Tensor = self.kernels[name](means[0])
+            return (shaped - means[1]).abs().sum() / len(own)
 
     def _counts_false_positives(self, name: str) -> bool:
         return self.levels[name].false_positive and self.weights["false_positive"] > 0
@@ -275,5 +277,6 @@ def _level(name: str, level: Level | Mapping[str, Any]) -> Level:
 def _identity_kernel() -> nn.Conv2d:
     kernel = nn.Conv2d(1, 1, 3, padding=1)
     nn.init.dirac_(kernel.weight)
-    nn.init.zeros_(kernel.bias)
+    if kernel.bias is not None:
+        nn.init.zeros_(kernel.bias)
     return kernel

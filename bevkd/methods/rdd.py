@@ -34,7 +34,8 @@ def disparity(student: Tensor, teacher: Tensor) -> Tensor:
 
     It does not know which model proposed a region.
     """
-    return torch.linalg.vector_norm(student - teacher, dim=2).mean((2, 3))
+    distance: Tensor = torch.linalg.vector_norm(student - teacher, dim=2)
+    return distance.mean((2, 3))
 
 
 @torch.no_grad()
@@ -138,7 +139,7 @@ class RDD(Method):
             )
         self.weights = {"feature": feature, "logit": logit}
         self.counts = {"teacher": teacher_regions, "student": student_regions}
-        self.selection = {"margin": margin, "centre": centre, "softness": softness}
+        self.margin, self.centre, self.softness = margin, centre, softness
         self.temperature, self.threshold, self.bins = temperature, threshold, bins
         self.adapter = ConvAdapter(channels, 1, "RDD channels") if channels is not None else nn.Identity()
 
@@ -155,13 +156,13 @@ class RDD(Method):
 
     def losses(self, student: Mapping[str, Any], teacher: Mapping[str, Any], targets: Targets) -> dict[str, Tensor]:
         """Weighted losses ``feature`` and ``logit``, and ``info/selected``."""
-        mine, theirs = self.adapter(student["high"]), teacher["high"].detach()
-        check_maps(mine, theirs, targets.grid, targets.boxes, "RDD's ('high')")
+        own, other = self.adapter(student["high"]), teacher["high"].detach()
+        check_maps(own, other, targets.grid, targets.boxes, "RDD's ('high')")
         logits = self._logits(student, teacher)
         regions = self._regions(student, teacher, targets)
-        crops = [normalise_channels(crop(f, regions.windows, self.bins), self.temperature) for f in (mine, theirs)]
+        crops = [normalise_channels(crop(f, regions.windows, self.bins), self.temperature) for f in (own, other)]
         distance = disparity(*crops)
-        chosen = select_regions(distance, regions.valid, **self.selection)
+        chosen = select_regions(distance, regions.valid, self.margin, self.centre, self.softness)
         found = regions.valid.sum()
         count = rank_sum(found).clamp(min=1e-4) / rank_count()
         probabilities = [_at_cells(values, regions.cells).sigmoid() for values in logits]
@@ -174,18 +175,18 @@ class RDD(Method):
 
     @staticmethod
     def _logits(student: Mapping[str, Any], teacher: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        mine, theirs = join_head(student["head"], "student"), join_head(teacher["head"], "teacher")
-        classes = [[task["heatmap"] for task in head[2]] for head in (mine, theirs)]
+        own, other = join_head(student["head"], "student"), join_head(teacher["head"], "teacher")
+        classes = [[task["heatmap"] for task in head[2]] for head in (own, other)]
         if classes[0] != classes[1]:
             raise ConfigError(f"heads have {classes[0]} (student) and {classes[1]} classes by task, expected the same")
-        return mine[0], theirs[0].detach()
+        return own[0], other[0].detach()
 
     def _regions(self, student: Mapping[str, Any], teacher: Mapping[str, Any], targets: Targets) -> Proposals:
-        ours, theirs = (
+        own, other = (
             propose(taps["head"], targets.grid, self.counts[who], self.threshold, who)
             for who, taps in (("student", student), ("teacher", teacher))
         )
-        return join_proposals(theirs, ours)
+        return join_proposals(other, own)
 
 
 def _at_cells(maps: Tensor, cells: Tensor) -> Tensor:

@@ -118,7 +118,10 @@ def _relation(student: Tensor, teacher: Tensor | KeypointSource, targets: Target
 
 
 def _response(
-    student: tuple[Tensor, Tensor, list], teacher_head: Head | HeadSource, targets: Targets, weight: Tensor
+    student: tuple[Tensor, Tensor, list[dict[str, int]]],
+    teacher_head: Head | HeadSource,
+    targets: Targets,
+    weight: Tensor,
 ) -> Tensor:
     """``student`` is the head of :func:`bevkd.distill.bev.heads.join_head`, ``weight`` the mask's divisor."""
     mask = gaussian_mask(targets)
@@ -142,7 +145,8 @@ def _cosines(points: Tensor) -> Tensor:
     kind = points.device.type
     autocast = torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
     with autocast:  # which would multiply in half precision
-        return unit @ unit.transpose(1, 2)
+        cosines: Tensor = unit @ unit.transpose(1, 2)
+    return cosines
 
 
 def _heat(logits: Tensor) -> Tensor:

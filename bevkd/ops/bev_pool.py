@@ -6,6 +6,8 @@ ever storing the product of depth and feature.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -55,14 +57,18 @@ def bev_pool(depth: Tensor, feat: Tensor, plan: LiftPlan) -> Tensor:
             raise ConfigError(f"{name} is on {tensor.device}, expected {depth.device} like depth")
     dtype = torch.promote_types(depth.dtype, feat.dtype)
     pool = getattr(torch.ops.bevkd, plan.lists.pool_op)
-    pooled = pool(depth.to(dtype), feat.to(dtype), plan.cell, *plan.lists, plan.shape)
+    pooled: Tensor = pool(depth.to(dtype), feat.to(dtype), plan.cell, *plan.lists, plan.shape)
     return pooled.permute(0, 3, 1, 2)
 
 
-def _save(ctx, inputs, output) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     tensors = [value for value in inputs if isinstance(value, Tensor)]
     ctx.sizes = inputs[len(tensors) :]
     ctx.save_for_backward(*tensors)
+
+
+def _saved(ctx: Any) -> list[Any]:
+    return [*ctx.saved_tensors, *ctx.sizes]
 
 
 def _register(name: str) -> None:
@@ -70,13 +76,13 @@ def _register(name: str) -> None:
     forward = getattr(torch.ops.bevkd, name)
     backward = getattr(torch.ops.bevkd, f"{name}_backward")
 
-    def pool_backward(ctx, grad: Tensor):
-        depth, feat, *plan = *ctx.saved_tensors, *ctx.sizes
+    def pool_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        depth, feat, *plan = _saved(ctx)
         return *backward(grad, depth, feat, *plan), *[None] * len(plan)
 
-    def pool_backward_backward(ctx, grad_depth: Tensor, grad_feat: Tensor):
+    def pool_backward_backward(ctx: Any, grad_depth: Tensor, grad_feat: Tensor) -> tuple[Tensor | None, ...]:
         """Pooling is linear in depth and in feature, so its second derivative is made of the same two kernels."""
-        grad, depth, feat, *plan = *ctx.saved_tensors, *ctx.sizes
+        grad, depth, feat, *plan = _saved(ctx)
         to_grad = forward(grad_depth, feat, *plan) + forward(depth, grad_feat, *plan)
         return to_grad, *backward(grad, grad_depth, grad_feat, *plan), *[None] * len(plan)
 

@@ -35,7 +35,8 @@ def box_iou_rotated(boxes1: Tensor, boxes2: Tensor, aligned: bool = False, over_
     if aligned and len(boxes1) != len(boxes2):
         raise ConfigError(f"aligned boxes number {len(boxes1)} and {len(boxes2)}, expected as many of both")
     with torch.no_grad():
-        return torch.ops.bevkd.box_iou_rotated(boxes1, boxes2, aligned, over_first)
+        overlaps: Tensor = torch.ops.bevkd.box_iou_rotated(boxes1, boxes2, aligned, over_first)
+    return overlaps
 
 
 def require_boxes(width: int = 5, **boxes: Tensor) -> None:

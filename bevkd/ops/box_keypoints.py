@@ -36,7 +36,8 @@ def box_keypoints(boxes: Tensor, valid: Tensor, grid: BEVGrid) -> Tensor:
     require_padded_boxes(boxes, valid)
     low, high = zip(grid.x_range, grid.y_range, strict=True)
     with torch.no_grad():
-        return torch.ops.bevkd.box_keypoints(boxes, valid, list(low), list(high))
+        points: Tensor = torch.ops.bevkd.box_keypoints(boxes, valid, list(low), list(high))
+    return points
 
 
 def _register() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,7 +30,10 @@ class PointLists(NamedTuple):
     pixel: Tensor
     offsets: Tensor
 
-    pool_op = "bev_pool"
+    @property
+    def pool_op(self) -> str:
+        """The operator that walks these lists."""
+        return "bev_pool"
 
     @classmethod
     def build(cls, cell: Tensor, shape: tuple[int, int]) -> PointLists:
@@ -60,7 +63,10 @@ class ColumnLists(NamedTuple):
     cell_offsets: Tensor
     max_cells: int
 
-    pool_op = "bev_pool_columns"
+    @property
+    def pool_op(self) -> str:
+        """The operator that walks these lists."""
+        return "bev_pool_columns"
 
     @staticmethod
     def fits(cell: Tensor) -> bool:
@@ -127,22 +133,22 @@ class LiftPlan:
             raise ConfigError(f"z_range is {tuple(z_range)}, expected (min, max) with min < max")
         low = [grid.x_range[0], grid.y_range[0], z[0]]
         high = [grid.x_range[1], grid.y_range[1], z[1]]
-        shape = tuple(grid.shape)
         with torch.no_grad():
-            cell, invalid = torch.ops.bevkd.lift_plan(frustum, low, high, grid.cell, shape, rounding == "trunc")
-            return LiftPlan(cell, invalid, shape, _lists(cell, shape))
+            cell, invalid = torch.ops.bevkd.lift_plan(frustum, low, high, grid.cell, grid.shape, rounding == "trunc")
+            return LiftPlan(cell, invalid, grid.shape, _lists(cell, grid.shape))
 
     def to(self, device: torch.device | str) -> LiftPlan:
         """The same plan on another device, with the lists that suit it."""
         cell = self.cell.to(device)
         if cell.device.type in (self.cell.device.type, "meta"):
-            lists = self.lists._make(x.to(device) if isinstance(x, Tensor) else x for x in self.lists)
+            moved: Any = (x.to(device) if isinstance(x, Tensor) else x for x in self.lists)
+            lists = type(self.lists)(*moved)
         else:
             lists = _lists(cell, self.shape)
         return LiftPlan(cell, self.num_invalid.to(device), self.shape, lists)
 
 
-def _fake_plan(frustum: Tensor, low, high, size, shape, truncate) -> tuple[Tensor, Tensor]:
+def _fake_plan(frustum: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     return frustum.new_empty(frustum.shape[:5], dtype=torch.int32), frustum.new_empty((), dtype=torch.int64)
 
 
@@ -151,7 +157,7 @@ def _fake_points(cell: Tensor, cells: int) -> tuple[Tensor, Tensor, Tensor]:
     return cell.new_empty(inside), cell.new_empty(inside), cell.new_empty(cells + 1)
 
 
-def _fake_columns(cell: Tensor, cells: int) -> tuple:
+def _fake_columns(cell: Tensor, cells: int) -> tuple[Any, ...]:
     samples, cameras, _, _, width = cell.shape
     new_size = torch.library.get_ctx().new_dynamic_size
     rows = new_size()

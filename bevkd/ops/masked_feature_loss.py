@@ -13,6 +13,7 @@ The teacher needs no ``detach()``, masks need no indexing: a cell of weight 0 co
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,6 +62,7 @@ def masked_feature_loss(
     student, teacher = _pair(student, teacher, power)
     weight, channel_weight = _weights("", weight, channel_weight, student)
     needs_slope = student.requires_grad and torch.is_grad_enabled()
+    loss: Tensor
     loss, _ = torch.ops.bevkd.masked_feature_loss(student, teacher, weight, channel_weight, power, needs_slope)
     return loss if normaliser is None else loss / normaliser
 
@@ -92,7 +94,8 @@ def masked_feature_losses(
     pairs = zip(weights, channel_weights)
     checked = [_weights(f"s[{k}]", weight, by_channel, student) for k, (weight, by_channel) in enumerate(pairs)]
     needs_slope = student.requires_grad and torch.is_grad_enabled()
-    losses = _SharedSlope.apply(student, teacher, power, needs_slope, *(part for pair in checked for part in pair))
+    parts = (part for pair in checked for part in pair)
+    losses = _SharedSlope.apply(student, teacher, power, needs_slope, *parts)  # type: ignore[no-untyped-call]
     return [loss if normaliser is None else loss / normaliser for loss in losses]
 
 
@@ -100,19 +103,22 @@ class _SharedSlope(torch.autograd.Function):
     """Losses of several weights; ``parts`` are weight, channel weight, weight, ..."""
 
     @staticmethod
-    def forward(ctx, student: Tensor, teacher: Tensor, power: int, needs_slope: bool, *parts: Tensor | None):
+    def forward(
+        ctx: Any, student: Tensor, teacher: Tensor, power: int, needs_slope: bool, *parts: Any
+    ) -> tuple[Tensor, ...]:
         run = torch.ops.bevkd.masked_feature_loss
         losses = tuple(run(student, teacher, w, c, power, False)[0] for w, c in zip(parts[::2], parts[1::2]))
         ctx.power = power
         ctx.set_materialize_grads(False)
         if needs_slope and parts:
-            anywhere = sum(weight != 0 for weight in parts[::2]).to(parts[0].dtype)  # the slope is left out elsewhere
+            weighted = torch.stack([weight != 0 for weight in parts[::2]]).any(0)  # the slope is left out elsewhere
+            anywhere = weighted.to(parts[0].dtype)
             ctx.save_for_backward(run(student, teacher, anywhere, None, power, True)[1], *parts)
         return losses
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, *grads: Tensor | None):
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         slope, *parts = ctx.saved_tensors
         run, total = torch.ops.bevkd.masked_feature_loss_backward, None
         for grad, weight, by_channel in zip(grads, parts[::2], parts[1::2]):
@@ -159,7 +165,9 @@ def _weight(name: str, weight: Tensor, shapes: tuple[tuple[int, ...], ...], like
     return weight.to(dtype).contiguous()
 
 
-def _fake(student: Tensor, teacher, weight, channel_weight, power, with_slope: bool) -> tuple[Tensor, Tensor]:
+def _fake(
+    student: Tensor, teacher: Tensor, weight: Tensor, channel_weight: Tensor | None, power: int, with_slope: bool
+) -> tuple[Tensor, Tensor]:
     loss = student.new_empty((), dtype=weight.dtype)
     if not with_slope:
         return loss, student.new_empty(0)
@@ -168,21 +176,21 @@ def _fake(student: Tensor, teacher, weight, channel_weight, power, with_slope: b
     return loss, torch.empty(student.shape, dtype=student.dtype, device=student.device, memory_format=memory_format)
 
 
-def _save(ctx, inputs, output) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     *_, weight, channel_weight, ctx.power, _ = inputs
     ctx.save_for_backward(output[1], weight, channel_weight)
     ctx.mark_non_differentiable(output[1])
     ctx.set_materialize_grads(False)
 
 
-def _backward(ctx, grad: Tensor | None, _):
+def _backward(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
     if grad is None:
         return None, None, None, None, None, None
     slope = torch.ops.bevkd.masked_feature_loss_backward(grad, *ctx.saved_tensors, ctx.power)
     return slope, None, None, None, None, None
 
 
-def _no_second_derivative(ctx, grad: Tensor):
+def _no_second_derivative(ctx: Any, grad: Tensor) -> None:
     raise RuntimeError("masked_feature_loss has no second derivative")
 
 

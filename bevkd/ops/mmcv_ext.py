@@ -17,12 +17,14 @@ from collections.abc import Callable
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bevkd.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from bevkd.ops.voxelize import Segments
 
 _NAME = "mmcv._ext"
 
@@ -34,7 +36,7 @@ def install() -> None:
 
 
 class _Finder(MetaPathFinder):
-    def find_spec(self, fullname: str, path=None, target=None) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         return ModuleSpec(_NAME, _Loader(), origin="bevkd") if fullname == _NAME else None
 
 
@@ -47,11 +49,11 @@ class _Loader(Loader):
 
 
 class _Ext(ModuleType):
-    def __getattr__(self, name: str) -> Callable:
+    def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("__"):
             raise AttributeError(name)
 
-        def missing(*args, **kwargs):
+        def missing(*args: Any, **kwargs: Any) -> None:
             raise ConfigError(
                 f"{name} is not among bevkd's ops: it needs the full mmcv (mmcv==2.1.0, built from source)"
             )
@@ -106,7 +108,8 @@ def _box_iou_rotated(boxes1: Tensor, boxes2: Tensor, ious: Tensor, mode_flag: in
     """``mode_flag`` 0 divides by the union, 1 by the first box; ``ious`` is flat, row-major."""
     from bevkd.ops import box_iou_rotated
 
-    ious.copy_(box_iou_rotated(*_plain(boxes1, boxes2), aligned, mode_flag == 1).reshape(ious.shape))
+    first, second = _plain(boxes1, boxes2)
+    ious.copy_(box_iou_rotated(first, second, aligned, mode_flag == 1).reshape(ious.shape))
 
 
 def _nms_rotated(
@@ -128,7 +131,7 @@ def _nms_rotated(
 def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
     from bevkd.ops import nms
 
-    return nms(*_plain(boxes), scores, iou_threshold, offset)
+    return nms(_plain(boxes)[0], scores, iou_threshold, offset)
 
 
 def _points_in_boxes_cpu_forward(boxes_tensor: Tensor, pts_tensor: Tensor, pts_indices_tensor: Tensor) -> None:
@@ -167,7 +170,7 @@ def _sigmoid_focal_loss_forward(
     input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
 ) -> None:
     """mmdet's FocalLoss calls it on CUDA, and with it the anchor heads of PointPillars and SECOND."""
-    output.copy_(_focal_loss(*_plain(input), target, weight.detach(), gamma, alpha))
+    output.copy_(_focal_loss(_plain(input)[0], target, weight.detach(), gamma, alpha))
 
 
 def _sigmoid_focal_loss_backward(
@@ -181,7 +184,7 @@ def _sigmoid_focal_loss_backward(
     grad_input.copy_(torch.autograd.grad(total, logits)[0])
 
 
-def _reduction(reduce_type: str) -> Callable[[Tensor, object], Tensor]:
+def _reduction(reduce_type: str) -> Callable[[Tensor, Segments], Tensor]:
     from bevkd import ops
 
     reductions = {"max": ops.segment_max, "mean": ops.segment_mean, "sum": ops.segment_sum}
@@ -225,7 +228,7 @@ def _compiler_version() -> str:
     return "none: mmcv._ext is served by bevkd"
 
 
-_TABLE: dict[str, Callable] = {
+_TABLE: dict[str, Callable[..., Any]] = {
     "hard_voxelize_forward": _hard_voxelize_forward,
     "dynamic_voxelize_forward": _dynamic_voxelize_forward,
     "dynamic_point_to_voxel_forward": _dynamic_point_to_voxel_forward,

@@ -64,7 +64,7 @@ def _order(boxes: Tensor, width: int, scores: Tensor, iou_threshold: float) -> T
 def _register() -> None:
     library.load()
 
-    def fake(boxes: Tensor, *_) -> Tensor:
+    def fake(boxes: Tensor, *_: object) -> Tensor:
         return boxes.new_empty(len(boxes), dtype=torch.bool)
 
     torch.library.register_fake("bevkd::nms_rotated", fake)

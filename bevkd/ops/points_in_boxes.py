@@ -31,7 +31,8 @@ def points_in_boxes(points: Tensor, boxes: Tensor) -> Tensor:
         ConfigError: a shape, dtype or device that is not as described.
     """
     _require(points, boxes, "")
-    return torch.ops.bevkd.points_in_boxes(points.detach()[None], boxes.detach()[None])[0]
+    inside: Tensor = torch.ops.bevkd.points_in_boxes(points.detach()[None], boxes.detach()[None])[0]
+    return inside
 
 
 def points_in_boxes_all(points: Tensor, boxes: Tensor) -> Tensor:
@@ -48,7 +49,8 @@ def points_in_boxes_all(points: Tensor, boxes: Tensor) -> Tensor:
         ConfigError: a shape, dtype or device that is not as described.
     """
     _require(points, boxes, "B, ")
-    return torch.ops.bevkd.points_in_boxes_all(points.detach(), boxes.detach())
+    inside: Tensor = torch.ops.bevkd.points_in_boxes_all(points.detach(), boxes.detach())
+    return inside
 
 
 def points_in_boxes_part(points: Tensor, boxes: Tensor) -> Tensor:
@@ -65,7 +67,8 @@ def points_in_boxes_part(points: Tensor, boxes: Tensor) -> Tensor:
         ConfigError: a shape, dtype or device that is not as described.
     """
     _require(points, boxes, "B, ")
-    return torch.ops.bevkd.points_in_boxes_part(points.detach(), boxes.detach())
+    first: Tensor = torch.ops.bevkd.points_in_boxes_part(points.detach(), boxes.detach())
+    return first
 
 
 def _require(points: Tensor, boxes: Tensor, batch: str) -> None:

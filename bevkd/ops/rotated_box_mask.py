@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,7 @@ class BoxMask(NamedTuple):
         gaussian: [B, Y, X] float32 in [0, 1], the maximum over boxes of their Gaussians; None unless asked for.
     """
 
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # in place of tuple.index
     counts: Tensor
     gaussian: Tensor | None
 
@@ -77,15 +77,15 @@ def rotated_box_mask(
             make the host wait, so there ``counts`` is -1 for such a row and it holds no cell.
     """
     require_padded_boxes(boxes, valid)
-    draw = min_overlap is not None
-    if draw and not (0 < min_overlap < 1 and min_radius >= 0):
+    if min_overlap is not None and not (0 < min_overlap < 1 and min_radius >= 0):
         raise ConfigError(
             f"min_overlap is {min_overlap} and min_radius {min_radius}, expected between 0 and 1, and not negative"
         )
+    draw = min_overlap is not None
     low = [grid.x_range[0], grid.y_range[0]]
     with torch.no_grad():
         index, counts, gaussian = torch.ops.bevkd.rotated_box_mask(
-            boxes, valid, low, grid.cell, list(grid.shape), draw, min_overlap if draw else 0.0, min_radius
+            boxes, valid, low, grid.cell, list(grid.shape), draw, min_overlap or 0.0, min_radius
         )
     if boxes.device.type == "cpu" and not torch.compiler.is_compiling():
         _require_usable(boxes, counts)
@@ -113,7 +113,7 @@ def _require_usable(boxes: Tensor, counts: Tensor) -> None:
 def _register() -> None:
     library.load()
 
-    def fake(boxes: Tensor, valid: Tensor, low, cell, shape, gaussian, min_overlap, min_radius) -> tuple[Tensor, ...]:
+    def fake(boxes: Tensor, valid: Tensor, low: Any, cell: float, shape: list[int], gaussian: bool, *_: Any) -> Any:
         index = boxes.new_empty(boxes.shape[0], *shape, dtype=torch.int32)
         counts = boxes.new_empty(boxes.shape[:2], dtype=torch.int32)
         return index, counts, boxes.new_empty(index.shape if gaussian else 0, dtype=torch.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -67,12 +69,12 @@ def _fake(student: Tensor, teacher: Tensor | None, points: Tensor) -> tuple[Tens
     return mine, points.new_empty(0) if teacher is None else points.new_empty(samples, count, teacher.shape[1])
 
 
-def _fake_backward(grad: Tensor, points: Tensor, shape, dtype: torch.dtype, channels_last: bool) -> Tensor:
+def _fake_backward(grad: Tensor, points: Tensor, shape: list[int], dtype: torch.dtype, channels_last: bool) -> Tensor:
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     return torch.empty(shape, dtype=dtype, device=grad.device, memory_format=memory_format)
 
 
-def _save(ctx, inputs, output) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     student, _, points = inputs
     ctx.save_for_backward(points)
     ctx.shape, ctx.dtype, ctx.channels_last = list(student.shape), student.dtype, _channels_last(student)
@@ -80,7 +82,7 @@ def _save(ctx, inputs, output) -> None:
     ctx.set_materialize_grads(False)
 
 
-def _backward(ctx, grad: Tensor | None, _):
+def _backward(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
     if grad is None:
         return None, None, None
     (points,) = ctx.saved_tensors
@@ -88,11 +90,11 @@ def _backward(ctx, grad: Tensor | None, _):
     return torch.ops.bevkd.sample_keypoints_backward(*arguments), None, None
 
 
-def _save_points(ctx, inputs, output) -> None:
+def _save_points(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.save_for_backward(inputs[1])
 
 
-def _backward_backward(ctx, grad: Tensor):
+def _backward_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     """Sampling is linear in the map, so the derivative of its gradient is sampling."""
     (points,) = ctx.saved_tensors
     return torch.ops.bevkd.sample_keypoints(grad, None, points)[0], None, None, None, None

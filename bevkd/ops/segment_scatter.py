@@ -8,6 +8,8 @@ threads. Each function takes the dtype it is given, also under autocast, and rou
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -35,7 +37,8 @@ def segment_sum(features: Tensor, segments: Segments) -> Tensor:
         ConfigError: features of another shape, dtype or device than the segments ask for.
         IndexError: segments that point outside (on a GPU the kernel stops, as torch's own indexing does).
     """
-    return torch.ops.bevkd.segment_sum(features, *_checked(features, segments), False)
+    total: Tensor = torch.ops.bevkd.segment_sum(features, *_checked(features, segments), False)
+    return total
 
 
 def segment_mean(features: Tensor, segments: Segments) -> Tensor:
@@ -43,7 +46,8 @@ def segment_mean(features: Tensor, segments: Segments) -> Tensor:
 
     Arguments, result and errors as :func:`segment_sum`.
     """
-    return torch.ops.bevkd.segment_sum(features, *_checked(features, segments), True)
+    mean: Tensor = torch.ops.bevkd.segment_sum(features, *_checked(features, segments), True)
+    return mean
 
 
 def segment_max(features: Tensor, segments: Segments) -> Tensor:
@@ -52,7 +56,8 @@ def segment_max(features: Tensor, segments: Segments) -> Tensor:
     The gradient goes to the point that holds the maximum, to the first in input order where several do. A NaN makes
     the maximum NaN, and the gradient goes to the first NaN. Arguments, result and errors as :func:`segment_sum`.
     """
-    return torch.ops.bevkd.segment_max(features, *_checked(features, segments))[0]
+    largest: Tensor = torch.ops.bevkd.segment_max(features, *_checked(features, segments))[0]
+    return largest
 
 
 def segments_from_coords(coords: Tensor) -> Segments:
@@ -97,7 +102,8 @@ def _row_keys(coords: Tensor) -> Tensor:
         return int(values.max()) + 1 if len(values) else 1
 
     def rank(values: Tensor) -> Tensor:
-        return torch.unique(values, return_inverse=True)[1]
+        inverse: Tensor = torch.unique(values, return_inverse=True)[1]
+        return inverse
 
     key, *columns = coords.long().clamp(min=0).unbind(1)
     for column in columns:
@@ -120,37 +126,37 @@ def _checked(features: Tensor, segments: Segments) -> tuple[Tensor, Tensor, Tens
     return tensors
 
 
-def _save(ctx, inputs, output) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     """Keeps the segments and, of ``segment_sum``, whether it is a mean."""
     _, *segments = inputs
     ctx.mean = segments.pop() if isinstance(segments[-1], bool) else False
     ctx.save_for_backward(*segments)
 
 
-def _sum_backward(ctx, grad: Tensor):
+def _sum_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     point, offsets, voxel_of_point = ctx.saved_tensors
     if ctx.mean:
         grad = grad / offsets.diff().clamp(min=1).to(grad.dtype)[:, None]
     return torch.ops.bevkd.segment_sum_backward(grad, point, offsets, voxel_of_point), None, None, None, None
 
 
-def _sum_backward_backward(ctx, grad: Tensor):
+def _sum_backward_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return torch.ops.bevkd.segment_sum(grad, *ctx.saved_tensors, False), None, None, None
 
 
-def _save_winner(ctx, inputs, output) -> None:
+def _save_winner(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.save_for_backward(output[1], inputs[3])
 
 
-def _max_backward(ctx, grad: Tensor, _):
+def _max_backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
     return torch.ops.bevkd.segment_max_backward(grad, *ctx.saved_tensors), None, None, None
 
 
-def _save_max_backward(ctx, inputs, output) -> None:
+def _save_max_backward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.save_for_backward(inputs[1])
 
 
-def _max_backward_backward(ctx, grad: Tensor):
+def _max_backward_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     (winner,) = ctx.saved_tensors
     found = winner >= 0
     return torch.where(found, grad.gather(0, winner.clamp(min=0).long()), 0), None, None
@@ -160,7 +166,7 @@ def _register() -> None:
     library.load()
     fake, autograd = torch.library.register_fake, torch.library.register_autograd
 
-    def like(rows: Tensor, count, **kwargs) -> Tensor:
+    def like(rows: Tensor, count: Any, **kwargs: Any) -> Tensor:
         return rows.new_empty(count, rows.shape[1], **kwargs)
 
     fake("bevkd::segment_sum", lambda features, point, offsets, voxel, mean: like(features, offsets.shape[0] - 1))

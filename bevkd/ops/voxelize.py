@@ -11,7 +11,7 @@ in thirty into the wrong 0.075 m voxel, so a voxelizer refuses it and autocast n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -159,7 +159,8 @@ def voxelize_dynamic(points: Tensor, voxel_size: Sequence[float], point_range: S
 
     Arguments and errors as :func:`voxelize`.
     """
-    return torch.ops.bevkd.voxelize_dynamic(points, *_checked(points, voxel_size, point_range))
+    cells: Tensor = torch.ops.bevkd.voxelize_dynamic(points, *_checked(points, voxel_size, point_range))
+    return cells
 
 
 def voxelize_segments(
@@ -180,7 +181,9 @@ def _fixed(max_voxels: int | None) -> int:
     return max_voxels
 
 
-def _checked(points: Tensor, voxel_size: Sequence[float], point_range: Sequence[float]) -> tuple[list, list]:
+def _checked(
+    points: Tensor, voxel_size: Sequence[float], point_range: Sequence[float]
+) -> tuple[list[float], list[float]]:
     library.require_tensor("points", points, "[N, F >= 3]", 2, (torch.float32,))
     if points.shape[1] < 3:
         raise ConfigError(f"points have {points.shape[1]} columns, expected at least 3 (x, y, z)")
@@ -216,14 +219,14 @@ def _floats(name: str, values: Sequence[float], count: int) -> list[float]:
 
 
 def _caps(max_points: int, max_voxels: int | None) -> tuple[int, int]:
-    caps = {"max_points": max_points, "max_voxels": _UNLIMITED if max_voxels is None else max_voxels}
-    for name, value in caps.items():
+    max_voxels = _UNLIMITED if max_voxels is None else max_voxels
+    for name, value in (("max_points", max_points), ("max_voxels", max_voxels)):
         if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
             raise ConfigError(f"{name} is {value!r}, expected a whole number of at least 1")
-    return tuple(min(int(value), _UNLIMITED) for value in caps.values())
+    return min(int(max_points), _UNLIMITED), min(int(max_voxels), _UNLIMITED)
 
 
-def _fake_voxels(points: Tensor, row_shape: tuple) -> tuple[Tensor, ...]:
+def _fake_voxels(points: Tensor, row_shape: tuple[int, ...]) -> tuple[Tensor, ...]:
     voxels = torch.library.get_ctx().new_dynamic_size()
     return (
         points.new_empty(voxels, *row_shape),
@@ -234,17 +237,16 @@ def _fake_voxels(points: Tensor, row_shape: tuple) -> tuple[Tensor, ...]:
     )
 
 
-def _fake_segments(points: Tensor, *_) -> tuple[Tensor, ...]:
+def _fake_segments(points: Tensor, *_: Any) -> tuple[Tensor, ...]:
     context = torch.library.get_ctx()
     voxels, kept = context.new_dynamic_size(), context.new_dynamic_size()
-    ints, longs = {"dtype": torch.int32}, {"dtype": torch.int64}
     return (
-        points.new_empty(voxels, 3, **ints),
-        points.new_empty(kept, **ints),
-        points.new_empty(voxels + 1, **longs),
-        points.new_empty(points.shape[0], **ints),
-        points.new_empty((), **longs),
-        points.new_empty((), **longs),
+        points.new_empty(voxels, 3, dtype=torch.int32),
+        points.new_empty(kept, dtype=torch.int32),
+        points.new_empty(voxels + 1, dtype=torch.int64),
+        points.new_empty(points.shape[0], dtype=torch.int32),
+        points.new_empty((), dtype=torch.int64),
+        points.new_empty((), dtype=torch.int64),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -112,7 +112,7 @@ def waymo_matching(
 def _register() -> None:
     library.load()
 
-    def fake(boxes: Tensor, *args: object) -> tuple[Tensor, Tensor, Tensor]:
+    def fake(boxes: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
         groups, cutoffs = args[11], len(args[13])
         return (
             boxes.new_empty(groups, cutoffs, 4, dtype=torch.int64),

@@ -52,7 +52,8 @@ class BEVGrid:
     @property
     def shape(self) -> tuple[int, int]:
         """(Y, X): rows and columns."""
-        return tuple(round((hi - lo) / self.cell) for lo, hi in (self.y_range, self.x_range))
+        (x0, x1), (y0, y1) = self.x_range, self.y_range
+        return round((y1 - y0) / self.cell), round((x1 - x0) / self.cell)
 
     def centres(self, device: torch.device | str | None = None) -> Tensor:
         """Metres of the cell centres: [2, Y, X] float32, x first."""

@@ -59,12 +59,12 @@ def fit_sparse_weights(
                 other = f"{shapes[_OTHER[layout]]}, which is {_OTHER[layout]}'s layout"
                 raise CheckpointError(f"checkpoint {path} has {key} {other}, expected {layout}'s as sparse_layout says")
             continue  # of no layout: listed with all that does not fit
-        if found != own:
+        if own is not None and found != own:
             fitted[key] = _turned(state[key], own)
     return fitted
 
 
-def _shapes(layer: nn.Module) -> dict[str, tuple[int, ...]]:
+def _shapes(layer: Any) -> dict[str, tuple[int, ...]]:
     kernel, channels = tuple(layer.kernel_size), (layer.in_channels, layer.out_channels)
     return {"mmcv": (*kernel, *channels), "spconv": (channels[1], *kernel, channels[0])}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,15 +87,15 @@ class TapRecorder:
                 raise ConfigError(f"tap {name!r} at {path!r} was overwritten in place later, expected a kept feature")
         return features
 
-    def _on_input(self, name: str):
-        def hook(_module: nn.Module, args: tuple, kwargs: dict) -> None:
+    def _on_input(self, name: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             values = (*args, *kwargs.values())
             self._keep(name, values[0] if values else None)
 
         return hook
 
-    def _on_output(self, name: str):
-        def hook(_module: nn.Module, _args: tuple, output: Any) -> None:
+    def _on_output(self, name: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
             self._keep(name, output)
 
         return hook
@@ -137,7 +137,7 @@ def normalise_feature(value: Any) -> Any:
     return items[0] if len(items) == 1 else items
 
 
-def _raw_maps(maps: dict) -> dict:
+def _raw_maps(maps: dict[str, Any]) -> dict[str, Any]:
     return {key: m.clone() if key == "heatmap" and isinstance(m, Tensor) else m for key, m in maps.items()}
 
 

@@ -69,7 +69,8 @@ class Targets:
         """What ``make()`` returned when ``name`` was first asked for: several methods share one computation."""
         if name not in self._derived:
             self._derived[name] = make()
-        return self._derived[name]
+        found: _T = self._derived[name]
+        return found
 
     @property
     def empty(self) -> bool:

@@ -46,8 +46,8 @@ def sample_boxes(
     Raises:
         ConfigError: the mirror cell of a source that knows the boxes' own keypoints alone.
     """
-    cached = isinstance(teacher, KeypointSource)
-    if cached and legacy_axis_swap:
+    known = teacher if isinstance(teacher, KeypointSource) else None
+    if known is not None and legacy_axis_swap:
         raise ConfigError(
             "legacy_axis_swap=True reads the teacher away from its boxes, and a cached foreground holds their own "
             "keypoints only; expected False, or a CachedDenseTeacher or LiveTeacher"
@@ -57,9 +57,17 @@ def sample_boxes(
     rows = targets.once("rows of boxes", lambda: _rows(targets.boxes, points.shape[1], points.device))
     if legacy_axis_swap:
         points = points.flip(-1)
-    samples = sample_keypoints(student, None if cached else teacher, points.flatten(1, 2))
-    own, other = (None if s is None else s.view(-1, 9, s.shape[2]).index_select(0, rows) for s in samples)
-    return own, teacher.at_keypoints(targets.boxes).detach() if cached else other
+    maps = teacher if isinstance(teacher, Tensor) else None
+    own, other = sample_keypoints(student, maps, points.flatten(1, 2))
+    if known is not None:
+        return _of_boxes(own, rows), known.at_keypoints(targets.boxes).detach()
+    return _of_boxes(own, rows), _of_boxes(other, rows)
+
+
+def _of_boxes(samples: Tensor | None, rows: Tensor) -> Tensor:
+    """[B, M * 9, C] to [sum of M_b, 9, C]."""
+    assert samples is not None
+    return samples.view(-1, 9, samples.shape[2]).index_select(0, rows)
 
 
 def _rows(boxes: Sequence[Tensor], longest: int, device: torch.device) -> Tensor:
@@ -80,10 +88,13 @@ def gaussian_mask(targets: Targets, min_overlap: float = 0.7, min_radius: int = 
     Returns:
         [B, Y, X] float32 in [0, 1].
     """
-    return targets.once(
-        ("gaussian mask", min_overlap, min_radius),
-        lambda: rotated_box_mask(targets.padded, targets.valid, targets.grid, min_overlap, min_radius).gaussian,
-    )
+
+    def drawn() -> Tensor:
+        gaussian = rotated_box_mask(targets.padded, targets.valid, targets.grid, min_overlap, min_radius).gaussian
+        assert gaussian is not None  # an overlap was given
+        return gaussian
+
+    return targets.once(("gaussian mask", min_overlap, min_radius), drawn)
 
 
 def no_loss(student: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ def split_regions(
     mask = rotated_box_mask(targets.padded, targets.valid, grid, _MIN_OVERLAP, _MIN_RADIUS)
     inside, scale = mask.foreground, mask.spread(grid.cell / targets.padded[..., 3:5].prod(-1).clamp(min=1e-12).sqrt())
     false_positive = torch.zeros_like(inside)
-    if teacher_heat is not None:
+    if teacher_heat is not None and mask.gaussian is not None:
         false_positive = ~inside & (teacher_heat > threshold) & (mask.gaussian < threshold)
     background = ~(inside | false_positive)
     rest = background / background.sum((1, 2), keepdim=True).clamp(min=1)

@@ -4,14 +4,15 @@ import torch
 from torch import Tensor
 
 from bevkd.ops.reference.cells import axis_cell
+from bevkd.structures import BEVGrid
 
 
-def lift_cells(frustum: Tensor, grid, z_range: tuple[float, float], rounding: str = "floor") -> Tensor:
+def lift_cells(frustum: Tensor, grid: BEVGrid, z_range: tuple[float, float], rounding: str = "floor") -> Tensor:
     """[B, N, D, H, W] int64, the cell ``(b Y + y) X + x`` of each frustum point, -1 outside."""
     rows, columns = grid.shape
-    x = axis_cell(frustum[..., 0], *grid.x_range, grid.cell, rounding)
-    y = axis_cell(frustum[..., 1], *grid.y_range, grid.cell, rounding)
-    z = axis_cell(frustum[..., 2], *z_range, z_range[1] - z_range[0], rounding)
+    x = axis_cell(frustum[..., 0], grid.x_range[0], grid.x_range[1], grid.cell, rounding)
+    y = axis_cell(frustum[..., 1], grid.y_range[0], grid.y_range[1], grid.cell, rounding)
+    z = axis_cell(frustum[..., 2], z_range[0], z_range[1], z_range[1] - z_range[0], rounding)
     sample = torch.arange(frustum.shape[0]).reshape(-1, 1, 1, 1, 1)
     inside = (x >= 0) & (y >= 0) & (z >= 0) & frustum.isfinite().all(-1)
     return torch.where(inside, (sample * rows + y) * columns + x, -1)

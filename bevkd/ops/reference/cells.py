@@ -9,9 +9,9 @@ def axis_cell(value: Tensor, low: float, high: float, size: float, rounding: str
 
     Subtract, divide and round in the dtype of ``value``.
     """
-    low, high, size = (value.new_tensor(number) for number in (low, high, size))
-    count = torch.round((high - low) / size)
-    ratio = (value - low) / size
+    start, end, step = (value.new_tensor(number) for number in (low, high, size))
+    count = torch.round((end - start) / step)
+    ratio = (value - start) / step
     cell = ratio.trunc() if rounding == "trunc" else ratio.floor()
-    inside = (value < high) & (cell >= 0) & (cell < count)
+    inside = (value < end) & (cell >= 0) & (cell < count)
     return torch.where(inside, cell, -1).long()

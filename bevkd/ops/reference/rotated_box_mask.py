@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from bevkd.structures import gaussian_radius
+from bevkd.structures import BEVGrid, gaussian_radius
 
 
 def rotated_box_mask(
-    boxes: Tensor, valid: Tensor, grid, min_overlap: float | None = None, min_radius: int = 0
+    boxes: Tensor, valid: Tensor, grid: BEVGrid, min_overlap: float | None = None, min_radius: int = 0
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """index [B, Y, X] int32, counts [B, M] int32, gaussian [B, Y, X] float32 or None."""
     rows, columns = grid.shape
@@ -30,7 +30,7 @@ def rotated_box_mask(
     return index.int(), counts.int(), gaussian
 
 
-def _gaussians(boxes: Tensor, drawn: Tensor, grid, min_overlap: float, min_radius: int) -> Tensor:
+def _gaussians(boxes: Tensor, drawn: Tensor, grid: BEVGrid, min_overlap: float, min_radius: int) -> Tensor:
     rows, columns = grid.shape
     column, row = ((boxes[..., a] - low[0]) / grid.cell for a, low in ((0, grid.x_range), (1, grid.y_range)))
     drawn = drawn & (column >= 0) & (column < columns) & (row >= 0) & (row < rows)

@@ -1,7 +1,11 @@
 """Twin of :mod:`bevkd.ops.segment_scatter`: one slice of the features per voxel."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+from bevkd.ops.voxelize import Segments
 
 CHUNK = 64
 
@@ -18,7 +22,7 @@ def rows_sum(rows: Tensor) -> Tensor:
     return tree_sum([sum(chunk[1:], chunk[0]) for chunk in rows.split(CHUNK)])
 
 
-def _reduced(features: Tensor, segments, reduce) -> Tensor:
+def _reduced(features: Tensor, segments: Segments, reduce: Callable[[Tensor], Tensor]) -> Tensor:
     wide = features if features.dtype == torch.float64 else features.float()
     groups = [wide[segments.point[a:b].long()] for a, b in zip(segments.offsets[:-1], segments.offsets[1:])]
     empty = wide.new_zeros(features.shape[1])
@@ -26,12 +30,12 @@ def _reduced(features: Tensor, segments, reduce) -> Tensor:
     return torch.stack(rows).to(features.dtype) if rows else features[:0]
 
 
-def segment_sum(features: Tensor, segments) -> Tensor:
+def segment_sum(features: Tensor, segments: Segments) -> Tensor:
     """[V, C]."""
     return _reduced(features, segments, rows_sum)
 
 
-def segment_mean(features: Tensor, segments) -> Tensor:
+def segment_mean(features: Tensor, segments: Segments) -> Tensor:
     """[V, C]."""
     return _reduced(features, segments, lambda rows: rows_sum(rows) / len(rows))
 
@@ -42,6 +46,6 @@ def first_largest(rows: Tensor) -> Tensor:
     return largest.int().argmax(0)
 
 
-def segment_max(features: Tensor, segments) -> Tensor:
+def segment_max(features: Tensor, segments: Segments) -> Tensor:
     """[V, C]."""
     return _reduced(features, segments, lambda rows: rows.gather(0, first_largest(rows)[None])[0])

@@ -20,7 +20,7 @@ def voxelize(
     points: Tensor, voxel_size: Sequence[float], point_range: Sequence[float], max_points: int, max_voxels: int
 ) -> tuple[Tensor, ...]:
     """(features [V, K, F], coords [V, 3], num_points [V], num_dropped, num_invalid)."""
-    kept: dict[tuple, list[int]] = {}
+    kept: dict[tuple[int, ...], list[int]] = {}
     dropped = set()
     for index, cell in enumerate(map(tuple, voxelize_dynamic(points, voxel_size, point_range).tolist())):
         if cell[0] < 0 or cell in dropped:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import torch
@@ -140,7 +142,7 @@ def iou(a: list[float], b: list[float], exact: bool) -> float:
         return 0.0
     if exact:
         plans = [[box[0], box[1], box[3], box[4], box[6]] for box in (a, b)]
-        over_union = ratio(*plans)  # shared / (first + second - shared)
+        over_union = ratio(plans[0], plans[1])  # shared / (first + second - shared)
         base = over_union * (a[3] * a[4] + b[3] * b[4]) / (1 + over_union)
     else:
         base = chased_overlap(corners(a), corners(b))
@@ -179,7 +181,8 @@ def assign(weight: list[list[int]]) -> list[int]:
         return reached
 
     for root in range(size):
-        rows, parent = [root], {}
+        rows: list[int] = [root]
+        parent: dict[int, int] = {}
         reached = neighbours(rows)
         while True:
             if not reached.keys() - parent.keys():
@@ -197,14 +200,17 @@ def assign(weight: list[list[int]]) -> list[int]:
             rows.append(row_of[column])
             for found, row in neighbours(rows[-1:]).items():
                 reached.setdefault(found, row)
-        row = None
-        while row != root:
+        while True:
             row = parent[column]
-            column_of[row], row_of[column], column = column, row, column_of.get(row)
+            before = column_of.get(row)
+            column_of[row], row_of[column] = column, row
+            if row == root or before is None:
+                break
+            column = before
     return [column_of[row] for row in range(size)]
 
 
-def tolerant(a: list[float], b: list[float], exact: bool, longitudinal) -> tuple[np.float32, np.float32]:
+def tolerant(a: list[float], b: list[float], exact: bool, longitudinal: Any) -> tuple[np.float32, np.float32]:
     """The IoU of ``a``, moved along its line of sight to where it is closest to ``b``, and its affinity."""
     if longitudinal is None:
         return np.float32(iou(a, b, exact)), np.float32(1)
@@ -219,7 +225,13 @@ def tolerant(a: list[float], b: list[float], exact: bool, longitudinal) -> tuple
 
 
 def waymo_matching(
-    predictions, truths, groups, iou_thresholds, score_cutoffs, exact=False, longitudinal=None
+    predictions: Sequence[Tensor],
+    truths: Sequence[Tensor],
+    groups: int,
+    iou_thresholds: Sequence[float],
+    score_cutoffs: Sequence[float],
+    exact: bool = False,
+    longitudinal: Any = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """counts [G, C, 4] int64, heading and affinity [G, C] float32."""
     counts = torch.zeros(groups, len(score_cutoffs), 4, dtype=torch.int64)
@@ -238,7 +250,9 @@ def waymo_matching(
     return counts, heading, affinity
 
 
-def count_one(p: list, t: list, group: int, cutoff: float, thresholds: np.ndarray, exact: bool, longitudinal):
+def count_one(
+    p: list[Any], t: list[Any], group: int, cutoff: float, thresholds: Any, exact: bool, longitudinal: Any
+) -> tuple[list[int], float, float]:
     """(hits, false alarms, misses, misses) and the sums of accuracies and affinities of a frame, group and cut-off."""
     p_boxes, p_types, scores, excused, p_groups = p
     t_boxes, t_types, difficulties, t_groups, counted = t
