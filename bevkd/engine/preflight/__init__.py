@@ -16,10 +16,10 @@ from bevkd.engine.preflight.classes import (
     require_configured_classes,
     require_dataset_classes,
     require_known_classes,
-    require_same_classes,
 )
 from bevkd.engine.preflight.datasets import leaves, named
 from bevkd.engine.preflight.inputs import require_annotations, require_inputs
+from bevkd.engine.preflight.ranges import check_filters, require_one_range
 from bevkd.engine.preflight.schedules import check_ratios, check_schedules, require_movement
 from bevkd.engine.preflight.settings import check_settings, without_worker_options
 from bevkd.errors import ConfigError
@@ -48,6 +48,9 @@ def check_training_data(
     require_configured_classes(cfg, student, prefix)
     require_inputs(key, loader.dataset, student, training=True, who=prefix[:-1])
     head = next((part for name in _HEADS if (part := getattr(student, name, None)) is not None), None)
+    require_one_range(student, head)
+    for sentence in check_filters(key, loader.dataset, student):
+        warn(sentence)
     require_box_columns(key, loader.dataset, head)
     # A teacher's background teaches too: a distiller may do without boxes.
     require_boxes(key, loader.dataset, student, warn if student is not model else None)
@@ -129,6 +132,6 @@ def student_of(model: Any) -> tuple[Any, str]:
 
 __all__ = [
     "check_ratios", "check_schedules", "check_settings", "check_teacher", "check_test_data", "check_training_data",
-    "require_batches", "require_configured_classes", "require_dataset_classes", "require_inputs",
-    "require_known_classes", "require_movement", "require_same_classes", "student_of", "without_worker_options",
+    "require_configured_classes", "require_dataset_classes", "require_inputs", "require_known_classes",
+    "require_movement", "require_one_range", "without_worker_options",
 ]  # fmt: skip
