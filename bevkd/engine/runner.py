@@ -148,7 +148,8 @@ class BEVRunner(CheckedRunner):
         lock = WorkDirLock(self.work_dir)
         if is_main_process():
             lock.acquire()
-            files.remove_partials(self.work_dir)
+            for folder in (self.work_dir, *(folder for _, folder in checkpoint_folders(self.cfg))):
+                files.remove_partials(folder)
         try:
             require_outputs(self.cfg, "val_evaluator", training=True)
             self._before_training()

@@ -12,7 +12,7 @@ def plain_settings(value: Any, without: Collection[str] = ()) -> Any:
     """A config in the types that JSON has; equal settings become equal, however a config writes them.
 
     Tuples become lists, a class and its name with or without a package (``mmdet.ResNet``) the bare name, and a key that
-    is None counts as left out.
+    is None or an empty dict counts as left out.
 
     >>> plain_settings(dict(type="mmdet.ResNet", out_indices=(1, 2), init_cfg=None))
     {'out_indices': [1, 2], 'type': 'ResNet'}
@@ -22,8 +22,9 @@ def plain_settings(value: Any, without: Collection[str] = ()) -> Any:
     """
     if isinstance(value, Mapping):
         kept = {str(key): part for key, part in sorted(value.items(), key=lambda item: str(item[0]))}
-        kept = {key: part for key, part in kept.items() if part is not None and not _is_among(key, without)}
-        return {key: _kind(part) if key == "type" else plain_settings(part, without) for key, part in kept.items()}
+        kept = {key: part for key, part in kept.items() if not _is_among(key, without)}
+        plain = {key: _kind(part) if key == "type" else plain_settings(part, without) for key, part in kept.items()}
+        return {key: part for key, part in plain.items() if part is not None and part != {}}
     if isinstance(value, list | tuple):
         return [plain_settings(part, without) for part in value]
     if isinstance(value, type):

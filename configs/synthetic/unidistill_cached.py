@@ -12,6 +12,7 @@ model = dict(
     teacher=dict(
         type="CachedForegroundTeacher",
         cache="work_dirs/lidar_teacher_cache",
+        config="configs/synthetic/lidar_teacher.py",
         checkpoint="work_dirs/lidar_teacher/epoch_3.pth",
         ann_file="data/synthetic/nuscenes_infos_train.pkl",
     ),

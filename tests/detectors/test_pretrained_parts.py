@@ -5,9 +5,8 @@ import copy
 import pytest
 import torch
 from detector_scenes import CAMERA, detector_config, voxel_config
-from mmdet3d.registry import MODELS
 
-from bevkd.detectors.sparse import run_anywhere
+from bevkd.distill.models import build_model
 from bevkd.errors import ConfigError
 from bevkd.structures.parts import start_from
 from bevkd.structures.pretrained import Pretrained
@@ -17,7 +16,7 @@ FUSION = {"camera_encoder": CAMERA, "fusion": {"type": "ChannelAttentionFusion",
 
 def trained(config, path):
     """A detector whose every weight and statistic is random, saved."""
-    model = MODELS.build(copy.deepcopy(config))
+    model = build_model(copy.deepcopy(config), "the model")
     with torch.no_grad():
         for value in model.state_dict().values():
             value.copy_(torch.rand(value.shape) + 1)
@@ -41,7 +40,7 @@ def test_any_part_starts_by_init_cfg(tmp_path, path):
     for name in path.split("."):
         node = node[name]
     node["init_cfg"] = {"type": Pretrained.__name__, "checkpoint": str(tmp_path / "a.pth"), "prefix": f"{path}."}
-    model = MODELS.build(config)
+    model = build_model(config, "the model")
     model.init_weights()
     assert equal(model.get_submodule(path), teacher.get_submodule(path))
     assert not equal(model, teacher)
@@ -55,15 +54,14 @@ def test_a_whole_detector_with_sparse_convolutions_starts_from_the_other_layout(
     assert any(turned[key].shape != state[key].shape for key in state)
     torch.save(turned, tmp_path / "mmcv.pth")
     config["init_cfg"] = {"type": Pretrained.__name__, "checkpoint": str(tmp_path / "mmcv.pth")}
-    model = MODELS.build(config)
-    run_anywhere(model)
+    model = build_model(config, "the model")
     model.init_weights()
     assert equal(model, teacher)
 
 
 def test_fusion_starts_from_a_lidar_detector(tmp_path):
     teacher = trained(detector_config(), tmp_path / "lidar.pth")
-    model = MODELS.build(detector_config(**FUSION))
+    model = build_model(detector_config(**FUSION), "the model")
     parts = ("lidar_encoder", "bev_encoder", "head")
     start_from(model, {"checkpoint": tmp_path / "lidar.pth", "parts": parts})
     assert all(equal(model.get_submodule(part), teacher.get_submodule(part)) for part in parts)

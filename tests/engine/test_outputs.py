@@ -67,7 +67,9 @@ def test_checkpoints_elsewhere_are_written_and_found_there(tmp_path):
     build_runner(toy_config(tmp_path / "run", **changes)).train()
     assert (tmp_path / "big" / "run" / "epoch_4.pth").is_file()
     (tmp_path / "run" / "last_checkpoint").unlink()
+    (tmp_path / "big" / "run" / ".epoch_5.pth.1.partial").write_bytes(b"half")
     runner = build_runner(toy_config(tmp_path / "run", resume=True, **changes))
     runner.train()
     assert runner.epoch == 4
+    assert not list((tmp_path / "big" / "run").glob(".*.partial"))
     assert len((tmp_path / "run" / "losses.txt").read_text().splitlines()) == 16  # nothing was trained again

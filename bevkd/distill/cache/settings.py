@@ -17,6 +17,7 @@ _MODEL = (
 _DATA = (
     *("data_root", "ann_file", "data_prefix", "backend_args", "file_client_args"),
     *("test_mode", "serialize_data", "lazy_init", "max_refetch"),
+    "version",  # of the folder's tables: the info file, whose hash is in the key, says it too
 )
 
 
