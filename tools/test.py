@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 EXAMPLE = """\
 examples:
   python tools/test.py configs/synthetic/lidar_teacher.py work_dirs/teacher/epoch_20.pth
-  python tools/test.py configs/synthetic/camera_student.py work_dirs/distilled/epoch_20.pth   a distiller's checkpoint fits too
+  python tools/test.py configs/synthetic/camera_student.py work_dirs/distilled/epoch_20.pth   a distiller's too
 """
 
 

@@ -10,8 +10,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 EXAMPLE = """\
 examples:
   python tools/train.py configs/synthetic/lidar_teacher.py --work-dir work_dirs/teacher
-  python tools/train.py configs/synthetic/lidar_teacher.py --resume                  go on after a kill, from the very step
-  python tools/train.py configs/synthetic/lidar_teacher.py --cfg-options train_cfg.max_epochs=4 optim_wrapper.optimizer.lr=2e-4
+  python tools/train.py configs/synthetic/lidar_teacher.py --resume            go on after a kill, at the very step
+  python tools/train.py configs/synthetic/lidar_teacher.py \\
+      --cfg-options train_cfg.max_epochs=4 optim_wrapper.optimizer.lr=2e-4
   python tools/train.py mmdet3d::centerpoint/centerpoint_pillar02_second_secfpn_8xb4-cyclic-20e_nus-3d \\
       --data-root data/nuscenes                                            a config that an installed package ships
   torchrun --nproc_per_node 4 tools/train.py configs/synthetic/lidar_teacher.py --launcher pytorch
