@@ -56,9 +56,9 @@ def run_tool(main: Callable[[], int | None]) -> None:
     except BevkdError as error:
         sentence = _sentence(error)
     except OSError as error:
-        sentence = file_sentence(error)
-        if sentence is None:
+        if (found := file_sentence(error)) is None:
             raise
+        sentence = found
     print(f"error: {sentence}", file=sys.stderr)
     sys.exit(2)
 

@@ -64,7 +64,7 @@ class LiveTeacher:
         self._sha256: str | None = None
         self._settings: dict[str, Any] | None = None
 
-    def __deepcopy__(self, memo: dict) -> LiveTeacher:
+    def __deepcopy__(self, memo: dict[int, Any]) -> LiveTeacher:
         return self
 
     def load(self) -> None:
@@ -106,7 +106,7 @@ class LiveTeacher:
 
     def classes(self) -> list[list[str]] | None:
         """The classes by task of its head, once it is loaded; None where it does not tell."""
-        return head_classes(self.model, self.taps)
+        return head_classes(self._loaded(), self.taps)
 
     @torch.no_grad()
     def __call__(self, inputs: Any, data_samples: Sequence[Any] | None, device: torch.device) -> dict[str, Any]:
@@ -116,12 +116,17 @@ class LiveTeacher:
             ConfigError: the teacher was put in train mode or made trainable, or a tap did not fire.
         """
         self.load()
-        self._require_frozen()
-        if any(p.device != device for p in self.model.parameters()):
-            self.model.to(device)
-        with record_taps(self.model, self.taps) as features:
-            _run(self.model, self._inputs(inputs), data_samples)
+        model = self._loaded()
+        _require_frozen(model)
+        if any(p.device != device for p in model.parameters()):
+            model.to(device)
+        with record_taps(model, self.taps) as features:
+            _run(model, self._inputs(inputs), data_samples)
         return features
+
+    def _loaded(self) -> nn.Module:
+        assert self.model is not None, "call load() first"
+        return self.model
 
     def _inputs(self, inputs: Any) -> Any:
         """What the teacher may look at, and change: see :func:`_views`."""
@@ -136,22 +141,23 @@ class LiveTeacher:
                 )
         return {**inputs, "points": [cloud[:, columns] for cloud in inputs["points"]]}
 
-    def _require_frozen(self) -> None:
-        for name, module in self.model.named_modules():
-            if module.training:
-                raise ConfigError(f"the teacher's module {name or 'itself'!r} is in train mode, expected eval mode")
-        for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
-                raise ConfigError(f"the teacher's parameter {name!r} is trainable, expected a frozen teacher")
+
+def _require_frozen(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if module.training:
+            raise ConfigError(f"the teacher's module {name or 'itself'!r} is in train mode, expected eval mode")
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            raise ConfigError(f"the teacher's parameter {name!r} is trainable, expected a frozen teacher")
 
 
-def _run(model: nn.Module, inputs: Any, data_samples: Sequence[Any] | None) -> None:
+def _run(model: Any, inputs: Any, data_samples: Sequence[Any] | None) -> None:
     """Run a model up to its raw head maps."""
-    preprocessor = getattr(model, "data_preprocessor", None)
+    preprocessor: Any = getattr(model, "data_preprocessor", None)
     if getattr(preprocessor, "voxel", False):  # its own voxels, whatever the student's preprocessor made
         inputs = {**inputs, "voxels": preprocessor.voxelize(inputs["points"], data_samples)}
     if hasattr(model, "pts_bbox_head"):  # mmdet3d's multi-sensor detectors have no mode='tensor'
-        _, features = model.extract_feat(inputs, [sample.metainfo for sample in data_samples])
+        _, features = model.extract_feat(inputs, [sample.metainfo for sample in data_samples or []])
         model.pts_bbox_head(features)
     elif hasattr(model, "bbox_head"):  # mmdet3d's single-stage detectors call bbox_head.forward, which no tap sees
         model.bbox_head(model.extract_feat(inputs))

@@ -80,7 +80,8 @@ class Regressor(nn.Module):
         kernel = self.convolution.kernel_size[0]
         if min(feature.shape[2:]) < kernel:
             raise ConfigError(f"FitNets' kernel is {kernel}, more than the student's map {tuple(feature.shape)} has")
-        return self.activation(self.convolution(feature))
+        regressed: Tensor = self.activation(self.convolution(feature))
+        return regressed
 
 
 @MODELS.register_module()

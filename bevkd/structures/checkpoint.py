@@ -48,7 +48,7 @@ SAFE_GLOBALS: list[Any] = [
     *_DTYPES,
     *(
         (function, f"numpy.{core}.multiarray.{function.__name__}")
-        for function in (np.core.multiarray._reconstruct, np.core.multiarray.scalar)
+        for function in (getattr(np.core.multiarray, name) for name in ("_reconstruct", "scalar"))
         for core in ("core", "_core")
     ),
 ]
@@ -181,9 +181,9 @@ def fill_model(model: nn.Module, state: Mapping[str, Any], path: str | Path, spa
         raise CheckpointError(f"checkpoint {path} does not fit {type(model).__name__}: {'; '.join(listed)}")
     # Modules read in this record which version of them wrote the weights, and mmdet3d's sparse ones would turn them
     # round once more where there is none. Everything fits the model as it is by now.
-    state = OrderedDict(state)
-    state._metadata = wanted._metadata
-    model.load_state_dict(state, strict=True)
+    ordered: Any = OrderedDict(state)
+    ordered._metadata = getattr(wanted, "_metadata")  # noqa: B009 (no attribute of a dict)
+    model.load_state_dict(ordered, strict=True)
 
 
 def _list(kind: str, keys: Any) -> str:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 
 @contextmanager
-def whole_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
+def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a binary file that takes the place of ``path``, on the disk itself, when the block ends without error.
 
     Its folder is made. Until then the name holds the old file, and after an error nothing of the new one is left.
@@ -40,7 +40,7 @@ def partial_name(path: Path) -> Path:
 
 
 @contextmanager
-def named(path: str | os.PathLike) -> Iterator[None]:
+def named(path: str | os.PathLike[str]) -> Iterator[None]:
     """Give an OSError that does not tell which file it is about, as one of a write, the name ``path``."""
     try:
         yield

@@ -21,7 +21,7 @@ def submodule(model: nn.Module, path: str, field: str, who: str = "the model") -
     Raises:
         ConfigError: there is none; ``field`` and ``who`` are for its sentence.
     """
-    modules = dict(model.named_modules())
+    modules: dict[str, nn.Module] = dict(model.named_modules())
     if not path or path not in modules:
         known = nearest(str(path), sorted(filter(None, modules)))
         raise ConfigError(f"{field} names {path!r}, which {who} does not have{known}")
@@ -41,7 +41,7 @@ def find_parts(model: nn.Module, parts: Any, field: str) -> dict[str, nn.Module]
     if isinstance(parts, str) or not isinstance(parts, Sequence | Mapping) or not len(parts):
         raise ConfigError(f"{field} is {parts!r}, expected paths of modules such as ('lidar_encoder', 'head')")
     modules = dict(model.named_modules())
-    found = {}
+    found: dict[str, nn.Module] = {}
     for part in parts:
         path = f"{_STUDENT}{part}" if part not in modules and f"{_STUDENT}{part}" in modules else part
         outer = next((other for other in found if f"{path}.".startswith(f"{other}.")), None)

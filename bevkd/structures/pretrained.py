@@ -110,7 +110,7 @@ def _home(state: Mapping[str, Any], wanted: Mapping[str, Any], kind: str, given:
     return nearest(given, sorted(tops))
 
 
-@CheckpointLoader.register_scheme(prefixes="", force=True)
+@CheckpointLoader.register_scheme(prefixes="", force=True)  # type: ignore[untyped-decorator]
 def read_file(filename: str, map_location: Any = None) -> Any:
     """A local file, see :func:`bevkd.structures.checkpoint.read_checkpoint`; ``map_location`` has no effect."""
     scheme, there, _ = str(filename).partition("://")
@@ -119,7 +119,7 @@ def read_file(filename: str, map_location: Any = None) -> Any:
     return read_checkpoint(Path(filename).expanduser())
 
 
-@CheckpointLoader.register_scheme(prefixes=("http://", "https://"), force=True)
+@CheckpointLoader.register_scheme(prefixes=("http://", "https://"), force=True)  # type: ignore[untyped-decorator]
 def fetch(filename: str, map_location: Any = None) -> Any:
     """A file of the web, kept in torch's cache and read as :func:`read_file` does."""
     path = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(filename).path).name)
@@ -133,7 +133,7 @@ def fetch(filename: str, map_location: Any = None) -> Any:
     return read_checkpoint(path)
 
 
-@CheckpointLoader.register_scheme(prefixes=tuple(_COLLECTIONS), force=True)
+@CheckpointLoader.register_scheme(prefixes=tuple(_COLLECTIONS), force=True)  # type: ignore[untyped-decorator]
 def fetch_named(filename: str, map_location: Any = None) -> Any:
     """A model of a collection by its name, fetched from where mmengine's tables say."""
     scheme = next(scheme for scheme in _COLLECTIONS if filename.startswith(scheme))

@@ -3,7 +3,7 @@
 import torch
 from method_scenes import WIDE, head
 
-from bevkd.distill.heads import join_head
+from bevkd.distill.bev.heads import join_head
 
 
 def test_keys_stand_in_one_order_whatever_the_head_s():

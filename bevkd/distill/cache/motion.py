@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bevkd.errors import ConfigError, DataError
@@ -31,7 +32,7 @@ class Motion:
         token: the sample's, for error sentences.
     """
 
-    matrix: np.ndarray
+    matrix: NDArray[np.float64]
     token: str
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -105,7 +105,7 @@ def _packed(feature: Any, index: int) -> Tensor:
     return torch.cat([task[key][index].detach() for task in feature for key in sorted(task)])
 
 
-def unpack_head(packed: Tensor, tasks: list[dict[str, int]]) -> list[dict[str, Tensor]]:
+def unpack_head(packed: Tensor, tasks: Sequence[Mapping[str, int]]) -> list[dict[str, Tensor]]:
     """Back from [B, C, Y, X] to the list over tasks of dicts of raw maps [B, c, Y, X]."""
     parts = iter(packed.split([count for task in tasks for count in task.values()], 1))
     return [{key: next(parts) for key in task} for task in tasks]

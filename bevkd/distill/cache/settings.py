@@ -23,7 +23,8 @@ _DATA = (
 
 def model_settings(config: Any, field: str) -> dict[str, Any]:
     """The settings of a model, or of a distiller's student, that its features depend on."""
-    return plain_settings(student_of(config, field) or config, _MODEL)
+    settings: dict[str, Any] = plain_settings(student_of(config, field) or config, _MODEL)
+    return settings
 
 
 def feature_settings(cfg: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def checksum(parts: Mapping[str, Tensor]) -> int:
     for name in sorted(parts):
         tensor = parts[name].contiguous()
         value = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode(), value)
-        value = zlib.crc32(tensor.view(-1).view(torch.uint8).numpy(), value)
+        value = zlib.crc32(tensor.view(-1).view(torch.uint8).numpy().data, value)
     return value
 
 

@@ -61,7 +61,7 @@ class CachedTeacher:
         self.taps: dict[str, str] = {}
         self.grid: BEVGrid | None = None
 
-    def __deepcopy__(self, memo: dict) -> CachedTeacher:
+    def __deepcopy__(self, memo: dict[int, Any]) -> CachedTeacher:
         return self
 
     def load(self) -> None:
@@ -97,13 +97,13 @@ class CachedTeacher:
 
     def classes(self) -> list[list[str]] | None:
         """The classes by task of its head; None where it did not tell."""
-        return self.key.classes
+        return self._known().classes
 
     @torch.no_grad()
     def __call__(self, inputs: Any, data_samples: Sequence[Any] | None, device: torch.device) -> dict[str, Any]:
         """The taps for one batch; ``inputs`` are not looked at."""
         self.load()
-        boxes = Targets.from_data_samples(data_samples or [], self.grid, device).boxes
+        boxes = Targets.from_data_samples(data_samples or [], self._known().bev_grid(), device).boxes
         motions = [Motion.of(sample.metainfo) for sample in data_samples or []]
         records = [self._shards.read(motion.token) for motion in motions]
         rows = [m.find_boxes(box, r[BOXES], self.folder) for m, box, r in zip(motions, boxes, records)]
@@ -121,8 +121,16 @@ class CachedTeacher:
         """One tap of a batch out of the samples' records; ``rows`` are the boxes' rows in them."""
         raise NotImplementedError
 
+    def _known(self) -> CacheKey:
+        assert self.key is not None, "call load() first"
+        return self.key
+
+    def _layout(self, name: str) -> Any:
+        """What the cache says of a tap: (C, Y, X) of a map, or the channels by key of every task of a head."""
+        return self._known().layout[name]
+
     def _is_head(self, name: str) -> bool:
-        return isinstance(self.key.layout[name][0], Mapping)
+        return isinstance(self._layout(name)[0], Mapping)
 
     def _mirrors(self, motion: Motion) -> tuple[bool, bool]:
         """How a sample was mirrored, or a refusal: cells of a turned, scaled or shifted sample are no cells."""
@@ -130,7 +138,7 @@ class CachedTeacher:
             raise ConfigError(
                 _turned(motion, f"{type(self).__name__} holds whole cells of the sample as it was loaded")
             )
-        require_symmetric(self.grid, mirrors, motion.token)
+        require_symmetric(self._known().bev_grid(), mirrors, motion.token)
         return mirrors
 
 
@@ -145,16 +153,24 @@ class CachedDenseTeacher(CachedTeacher):
 
     mode = "dense"
 
-    def _tap(self, name, records, motions, rows, boxes, device) -> Any:
+    def _tap(
+        self,
+        name: str,
+        records: Sequence[Mapping[str, Tensor]],
+        motions: Sequence[Motion],
+        rows: Sequence[Tensor],
+        boxes: Sequence[Tensor],
+        device: torch.device,
+    ) -> Any:
         maps = [self._mirrored(name, record[name].to(device).float(), m) for record, m in zip(records, motions)]
         batch = torch.stack(maps)
-        return unpack_head(batch, self.key.layout[name]) if self._is_head(name) else batch
+        return unpack_head(batch, self._layout(name)) if self._is_head(name) else batch
 
     def _mirrored(self, name: str, maps: Tensor, motion: Motion) -> Tensor:
         """[C, Y, X] of the sample as it was loaded to that of the mirrored sample."""
         mirrors = self._mirrors(motion)
         if self._is_head(name) and any(mirrors):
-            scale, shift = (v.to(maps)[:, None, None] for v in mirror_channels(self.key.layout[name], mirrors))
+            scale, shift = (v.to(maps)[:, None, None] for v in mirror_channels(self._layout(name), mirrors))
             maps = maps * scale + shift
         return maps.flip([dim for dim, mirrored in ((2, mirrors[0]), (1, mirrors[1])) if mirrored])
 
@@ -172,13 +188,21 @@ class CachedForegroundTeacher(CachedTeacher):
     mode = "foreground"
     foreground_only = True
 
-    def _tap(self, name, records, motions, rows, boxes, device) -> Any:
+    def _tap(
+        self,
+        name: str,
+        records: Sequence[Mapping[str, Tensor]],
+        motions: Sequence[Motion],
+        rows: Sequence[Tensor],
+        boxes: Sequence[Tensor],
+        device: torch.device,
+    ) -> Any:
         values = [record[name].to(device).float() for record in records]
         if not self._is_head(name):
             samples = [v[row.to(device)][:, m.keypoint_order] for v, row, m in zip(values, rows, motions)]
-            return CachedKeypoints(samples, boxes, self.key.layout[name])
+            return CachedKeypoints(samples, boxes, self._layout(name))
         cells = [record[CELLS].to(device).long() for record in records]
-        tasks, shape = self.key.layout[name], self.grid.shape
+        tasks, shape = self._layout(name), self._known().bev_grid().shape
         turned = next((motion for motion in motions if motion.mirrors is None), None)
         if turned is not None:
             why = "the response loss reads the cached head in whole cells: set its weight to 0"
@@ -193,7 +217,7 @@ class CachedForegroundTeacher(CachedTeacher):
         mirrors = self._mirrors(motion)
         if not any(mirrors):
             return values, cells
-        rows, columns = self.grid.shape
+        rows, columns = self._known().bev_grid().shape
         row, column = cells // columns, cells % columns
         column = columns - 1 - column if mirrors[0] else column
         row = rows - 1 - row if mirrors[1] else row
