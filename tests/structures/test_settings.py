@@ -7,7 +7,13 @@ from bevkd.structures.settings import first_difference, plain_settings
 
 
 def test_one_form_for_every_way_to_write_a_config():
-    one = {"type": nn.Linear, "size": (1, 2.0), "none": None, "empty": {"init_cfg": 1}, "parts": [{"type": "mmdet.ResNet"}]}
+    one = {
+        "type": nn.Linear,
+        "size": (1, 2.0),
+        "none": None,
+        "empty": {"init_cfg": 1},
+        "parts": [{"type": "mmdet.ResNet"}],
+    }
     other = {"parts": ({"type": "ResNet", "init_cfg": {"a": 1}},), "size": [1, 2], "type": "Linear", "loss_cls": 3}
     without = ("init_cfg", "loss*")
     assert plain_settings(one, without) == plain_settings(other, without)
