@@ -40,9 +40,9 @@ def test_a_false_positive_is_hotter_than_the_threshold_where_the_truth_is_colder
     grid = BEVGrid((0, 2), (0, 1), 1.0)
     between = box(0.9, 0.5, 0.2, 0.2)  # draws a heat of 1 into the first cell, whose centre it does not hold
     for heat, found in ((0.5, 0), (0.51, 2)):
-        regions = split_regions([torch.zeros(0, 7)], grid, torch.full((1, 1, 2), heat), 0.5)
+        regions = regions_of([torch.zeros(0, 7)], grid, torch.full((1, 1, 2), heat), 0.5)
         assert regions.false_positive.count_nonzero() == found
-    regions = split_regions([between], grid, torch.full((1, 1, 2), 2.0), 1.0)
+    regions = regions_of([between], grid, torch.full((1, 1, 2), 2.0), 1.0)
     assert regions.false_positive.tolist() == [[[0, 1]]]
 
 

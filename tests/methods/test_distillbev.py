@@ -140,7 +140,7 @@ def test_the_temperature_is_that_of_all_attentions():
     student, teacher, targets = scene()
     method = DistillBEV({"high": Level(false_positive=True)}, spatial=0, temperature=1e6, threshold=0.6)
     heat = torch.cat([task["heatmap"] for task in teacher["head"]], 1).sigmoid().amax(1)
-    regions = split_regions(targets.boxes, WIDE, heat, 0.6)
+    regions = split_regions(targets, heat, 0.6)
     alike = region_losses(student["high"], teacher["high"], regions, torch.ones(3, *WIDE.shape))
     for part, loss in method(student, teacher, targets).items():
         name = part.removeprefix("high.")
