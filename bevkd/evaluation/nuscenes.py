@@ -18,7 +18,7 @@ from bevkd.datasets.constants import CLASSES
 from bevkd.datasets.nuscenes_tables import explained, open_nuscenes
 from bevkd.errors import ConfigError, DataError
 
-from .files import write_json
+from .files import write_json, write_whole
 from .submission import check_results, format_results, read_results
 
 CONFIG = "detection_cvpr_2019"
@@ -72,15 +72,15 @@ def evaluate(
         raise DataError(f"{Path(data_root) / version}: no scene of split {eval_set}")
     check_results(content, tokens, result_path)
     with tempfile.TemporaryDirectory() as scratch, explained(data_root, version):
-        folder = str(output_dir or scratch)
+        folder = os.path.join(scratch, "devkit")  # the devkit would leave half a file on a full disk
         if not any(content["results"].values()):
             result_path = _with_a_box_out_of_range(content, Path(scratch) / "results_nusc.json")
         # The devkit prints and draws progress bars whatever its verbose flag says.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             judge = DetectionEval(nusc, config_factory(CONFIG), str(result_path), eval_set, folder, verbose=False)
             summary = judge.main(render_curves=False)
-        with contextlib.suppress(OSError):
-            os.rmdir(os.path.join(folder, "plots"))  # made by the devkit, empty without curves
+        for file in Path(folder).glob("*.json") if output_dir is not None else ():
+            write_whole(Path(output_dir, file.name), [file.read_bytes()])
     return _scores(summary)
 
 
