@@ -1,5 +1,8 @@
 """One sentence and exit code 2, wherever the error arose."""
 
+import errno
+import os
+
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
@@ -36,3 +39,35 @@ def test_a_data_workers_error_is_still_one_sentence(capsys):
         run_tool(lambda: next(iter(DataLoader(Broken(), num_workers=1))))
     assert left.value.code == 2
     assert capsys.readouterr().err.splitlines() == ["error: sweep a.bin: has 7 bytes, expected a multiple of 20"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_one_sentence_with_the_file_and_the_room(capsys, tmp_path, number):
+    def main():
+        raise OSError(number, os.strerror(number), str(tmp_path / "not" / "there.json"))
+
+    with pytest.raises(SystemExit) as left:
+        run_tool(main)
+    assert left.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {tmp_path}/not/there.json cannot be written: {os.strerror(number)} (")
+    assert err.endswith(" bytes free); expected room for it on its disk\n")
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EISDIR])
+def test_a_place_that_cannot_be_written_is_one_sentence(capsys, number):
+    def main():
+        raise OSError(number, os.strerror(number), "folder/file")
+
+    with pytest.raises(SystemExit) as left:
+        run_tool(main)
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: folder/file cannot be written or read: {os.strerror(number)}; ")
+
+
+def test_any_other_os_error_keeps_its_traceback():
+    def main():
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+
+    with pytest.raises(ConnectionRefusedError):
+        run_tool(main)

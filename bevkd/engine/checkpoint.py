@@ -82,6 +82,7 @@ def save_checkpoint(checkpoint: Any, path: str | Path) -> str:
             raise CheckpointError(
                 f"checkpoint {path} cannot be written: {error.strerror}; the one before it is intact"
             ) from error
+        partial.unlink(missing_ok=True)
         free = shutil.disk_usage(path.parent).free
         raise CheckpointError(
             f"checkpoint {path} needs {sink.size} bytes and {free} are free on its disk ({error.strerror}); "

@@ -18,7 +18,7 @@ from bevkd.datasets.nuscenes_tables import explained, open_nuscenes
 from bevkd.datasets.splits import is_official, official_splits
 from bevkd.errors import ConfigError
 
-from .files import write_json
+from .files import write_json, write_whole
 from .inputs import DeclaredInputs
 from .nuscenes_split import ScoredSplit, scored_samples
 from .submission import check_results, format_results, read_results
@@ -84,7 +84,7 @@ def summarise(
         own = not is_official(eval_set)
         others = {sample["token"] for sample in nusc.sample} if own else ()  # the devkit takes its part of the file
         check_results(content, tokens, result_path, eval_set, others)
-        folder = str(output_dir or scratch)
+        folder = os.path.join(scratch, "devkit")  # the devkit would leave half a file on a full disk
         if not any(content["results"][token] for token in tokens):
             result_path = _with_a_box_out_of_range(content, tokens[0], Path(scratch) / "results_nusc.json")
         if left_out:  # the devkit reads splits of one's own in the data root, and nothing else there
@@ -94,8 +94,8 @@ def summarise(
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             judge = DetectionEval(nusc, config_factory(CONFIG), str(result_path), eval_set, folder, verbose=False)
             summary = judge.main(render_curves=False)
-        with contextlib.suppress(OSError):
-            os.rmdir(os.path.join(folder, "plots"))  # made by the devkit, empty without curves
+        for file in Path(folder).glob("*.json") if output_dir is not None else ():
+            write_whole(Path(output_dir, file.name), [file.read_bytes()])
     return summary
 
 

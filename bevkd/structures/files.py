@@ -46,8 +46,7 @@ def named(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except OSError as error:
         if error.filename is None or str(error.filename) == str(partial_name(Path(path))):
-            error.filename = str(path)
-            error.filename2 = None
+            raise type(error)(error.errno, error.strerror, str(path)) from error
         raise
 
 

@@ -14,7 +14,11 @@ from bevkd.detectors.bev_attention import Views
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "configs").glob("[!_]*/*.py"))
 # Those of distillation and comparison name these.
-DETECTORS = [p for p in RECIPES if p.split("/")[1] not in ("unidistill", "distillbev", "rdd", "mmdet3d", "compare")]
+DETECTORS = [
+    p
+    for p in RECIPES
+    if p.split("/")[1] not in ("unidistill", "distillbev", "rdd", "mmdet3d", "compare", "classification")
+]
 PAIRS = [
     ("configs/lidar/pillar_nuscenes.py", "configs/unidistill/lidar_to_camera_nuscenes.py"),
     ("configs/synthetic/lidar_teacher.py", "configs/synthetic/unidistill_lidar_to_camera.py"),

@@ -13,7 +13,7 @@ from mmengine.structures import InstanceData
 
 import bevkd.detectors
 from bevkd.distill import DistillBEV, Distiller, LiveTeacher, UniDistill
-from bevkd.distill.models import build_model
+from bevkd.distill.models import build_model, known_taps
 from bevkd.engine import register_all
 from bevkd.errors import CheckpointError, ConfigError
 from bevkd.structures.sparse_layout import layout_of
@@ -70,6 +70,18 @@ def lively(model):
             torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
             torch.nn.init.normal_(module.running_mean, std=0.1)
     return model.eval()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_taps_of_shipped_detectors_are_known(name):
+    assert known_taps(build_model(small(name), name)) == DETECTORS[name][1]
+
+
+def test_taps_of_other_models_are_their_own_or_none():
+    model = torch.nn.Linear(1, 1)
+    assert known_taps(model) is None
+    model.default_taps = {"high": "neck"}
+    assert known_taps(model) == {"high": "neck"}
 
 
 @pytest.mark.parametrize("name", NAMES)

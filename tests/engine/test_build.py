@@ -1,6 +1,11 @@
 """What a config gets before it is built, and what is refused there."""
 
+import errno
+import io
+import logging
 import pickle
+import subprocess
+import sys
 
 import pytest
 from mmengine.config import Config
@@ -59,3 +64,26 @@ def test_the_run_s_config_is_kept_but_not_over_its_source(tmp_path):
         build_runner(cfg)
     assert (tmp_path / "toy.py").read_text() == text
     assert Config.fromfile(tmp_path / "run" / "toy.py").work_dir == str(tmp_path / "run")
+
+
+def test_a_full_disk_is_known_before_anything_is_built(tmp_path):
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({1 << 15}, {1 << 15}))"
+    code = f"{limit}; from bevkd.engine.build import require_writable; require_writable({str(tmp_path)!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert "ConfigError: work_dir" in done.stderr, done.stderr
+    assert done.stderr.strip().endswith("File too large; expected a writable folder with room for 65536 bytes")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_log_line_without_room_stops_the_run(tmp_path):
+    runner = build_runner(toy_config(tmp_path))
+    handler = next(h for h in runner.logger.handlers if isinstance(h, logging.FileHandler))
+
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    handler.setStream(Full())
+    with pytest.raises(OSError, match="No space left") as caught:
+        runner.train()
+    assert caught.value.filename == str(tmp_path)

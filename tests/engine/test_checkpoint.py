@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -275,3 +276,12 @@ def test_a_run_killed_between_save_and_prune_prunes_when_it_goes_on(tmp_path, in
     assert {p.name for p in tmp_path.glob("epoch_*.pth")} == {"epoch_1.pth", "epoch_2.pth"}
     build_runner(toy_config(tmp_path, default_hooks=hooks, resume=True)).train()
     assert {p.name for p in tmp_path.glob("epoch_*.pth")} == {"epoch_4.pth"}
+
+
+def test_room_for_the_weights_is_asked_for_before_training(tmp_path, monkeypatch):
+    model = torch.nn.Linear(100, 10)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda folder: SimpleNamespace(free=4040))
+    files.require_room(tmp_path, model)
+    model.extra = torch.nn.Parameter(torch.zeros(1))
+    with pytest.raises(CheckpointError, match=r"needs more than 4044 bytes and 4040 are free"):
+        files.require_room(tmp_path, model)
