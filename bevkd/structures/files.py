@@ -45,7 +45,8 @@ def named(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None or str(error.filename) == str(partial_name(Path(path))):
+        unnamed = error.filename is None or str(error.filename) == str(partial_name(Path(path)))
+        if unnamed and error.errno is not None:
             raise type(error)(error.errno, error.strerror, str(path)) from error
         raise
 

@@ -62,7 +62,7 @@ def test_infos_in_the_place_of_a_file(tiny_nuscenes_readonly, tmp_path):
 
 
 def test_a_synthetic_set_on_a_small_disk(tmp_path):
-    words = ["tools/create_data.py", "synthetic", tmp_path / "o", "--frames", 1, "--scenes", 1, "--image-size", 64, 96]
+    words = ["tools/create_data.py", "synthetic", tmp_path / "o", "--frames", 2, "--scenes", 1, "--image-size", 64, 96]
     done = on_disk(tmp_path, "300k", 100_000, words)
     assert "the disk is full; the unfinished set was removed" in refused(done)
     assert files(done) == []
