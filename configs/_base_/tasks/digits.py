@@ -30,4 +30,4 @@ train_cfg = dict(by_epoch=True, max_epochs=8, val_interval=1000)  # validation a
 val_cfg = dict()
 test_cfg = dict()
 optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=4e-3, weight_decay=0.01))
-param_scheduler = [dict(type="CosineAnnealingLR", eta_min=4e-5, by_epoch=True, convert_to_iter_based=True)]
+param_scheduler = [dict(type="CosineAnnealingLR", eta_min_ratio=0.01, by_epoch=True, convert_to_iter_based=True)]
