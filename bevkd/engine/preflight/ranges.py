@@ -38,7 +38,8 @@ def require_one_range(model: Any, head: Any) -> None:
         if found is not None and not _close(found, wanted):
             raise ConfigError(
                 f"the model's head has {field} {list(found)}, its voxel_layer has point_cloud_range {whole} and "
-                f"voxel_size {size}; expected {[round(value, 4) for value in wanted]}, where the points lie"
+                f"voxel_size {size}; expected {[round(value, 4) for value in wanted]}: boxes would lie in other cells "
+                "than points"
             )
 
 

@@ -123,6 +123,31 @@ def test_no_sample_is_loaded_and_infos_only_up_to_the_first_box(tiny_nuscenes_re
     assert set(looked) == {0}
 
 
+@pytest.mark.parametrize("tool", ["cache", "inspect", "export"])
+def test_every_tool_that_joins_a_model_with_data(tiny_nuscenes_readonly, tmp_path, tool):
+    import torch
+
+    from bevkd.distill.models import build_model
+    from bevkd.engine.export import load_student
+    from bevkd.engine.teacher_cache import cache_teacher
+    from bevkd.visualization.inspect import inspect_sample
+
+    register_all()
+    cfg = config(tiny_nuscenes_readonly, tmp_path)
+    checkpoint = tmp_path / "weights.pth"
+    torch.save({"state_dict": build_model(cfg.model, "model").state_dict()}, checkpoint)
+    for key in LOADERS:
+        cfg[key].dataset.metainfo = {**cfg[key].dataset.get("metainfo", {}), "classes": SWAPPED}
+    run = {
+        "cache": lambda: cache_teacher(cfg, checkpoint, tmp_path / "cache"),
+        "inspect": lambda: inspect_sample(cfg, checkpoint),
+        "export": lambda: load_student(cfg, checkpoint),
+    }[tool]
+    with pytest.raises(ConfigError, match=r"_dataloader: the data set calls label 0 truck, model.classes calls it car"):
+        run()
+    assert not list(tmp_path.glob("cache/*.json"))
+
+
 @pytest.mark.slow
 def test_stock_configs_pass():
     register_all()
