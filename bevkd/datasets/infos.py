@@ -37,8 +37,7 @@ def create_infos(
 
     The schema is what mmdet3d's converter followed by its v1.1 update writes (without the per-camera 2D instances), so
     plain mmdet3d datasets read the files too. On top: ``height`` and ``width`` of every image and ``num_points`` of
-    every sweep, from which a truncated file is recognised later, and ``prev``, the token of the key frame before (""
-    for the first of a scene). Numbers are float64 where mmdet3d rounds to float32.
+    every sweep, and ``prev``, the token of the key frame before ("" for the first of a scene). Numbers are float64.
 
     Frames: boxes are x, y, z of the gravity centre, length, width, height and yaw (counter-clockwise from +x) in the
     key frame's LiDAR frame; velocities m/s in that frame, NaN where the devkit knows none; ``lidar2cam`` includes the
@@ -48,7 +47,7 @@ def create_infos(
     is left out, see :func:`bevkd.datasets.download.survey`. ``metainfo`` says so: ``split``, ``sensors`` and
     ``left_out``. Without images ``images`` is empty; without LiDAR files ``lidar_points`` has no ``num_points``.
 
-    Only builtin types are in the files, the same input gives the same bytes, and a file appears whole or not at all.
+    Only builtin types are in the files; the same input gives the same bytes; files appear whole or not at all.
 
     Args:
         root: A nuScenes data root, real or synthetic, with the tables in ``root/version``.
@@ -58,7 +57,7 @@ def create_infos(
             file has its name, except that mini_train and mini_val are written as train and val.
         sensors: ``lidar``, ``camera`` or both; None takes those that are there.
         skip_damaged: Leave out scenes with missing or truncated files.
-        log: Is given one line for each kind of thing that was left out, and for splits that share scenes.
+        log: Is given a line for each kind of thing that was left out.
 
     Returns:
         The paths by name: train and val, or test, or those of ``splits``.

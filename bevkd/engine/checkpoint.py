@@ -212,6 +212,13 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, _STORED) else str(value)
 
 
+def scheduler_states(schedulers: list | dict) -> list | dict:
+    """The states of mmengine's parameter schedulers, in the lists and dicts that hold these."""
+    if isinstance(schedulers, dict):
+        return {name: scheduler_states(part) for name, part in schedulers.items()}
+    return [scheduler.state_dict() for scheduler in schedulers]
+
+
 def _earlier_sums(path: Path) -> list[str]:
     """The digests of a file that is about to be replaced, whatever state its hash file is in."""
     try:

@@ -39,7 +39,7 @@ from bevkd.structures.config_types import type_name
 from bevkd.structures.files import named
 from bevkd.structures.parts import start_from
 from bevkd.structures.pretrained import strictly_pretrained
-from bevkd.structures.quiet import is_news
+from bevkd.structures.quiet import is_news, stop_without_log
 
 
 @RUNNERS.register_module()
@@ -66,7 +66,7 @@ class BEVRunner(CheckedRunner):
         for handler in self._console():
             handler.addFilter(is_news)
         for handler in self.logger.handlers:
-            handler.handleError = _stop_without_log
+            handler.handleError = stop_without_log
         return self.logger
 
     def _console(self) -> list[logging.Handler]:
@@ -277,8 +277,7 @@ class BEVRunner(CheckedRunner):
         gradients = pending(getattr(self.model, "module", self.model), self.optim_wrapper) if save_optimizer else None
         if not is_main_process():
             return
-        meta = dict(meta or {})
-        meta.setdefault("epoch", self.epoch + (1 if by_epoch else 0))
+        meta = {"epoch": self.epoch + (1 if by_epoch else 0), **(meta or {})}
         meta.setdefault("iter", self.iter + (0 if by_epoch else 1))
         meta.update(
             cfg=self.cfg.pretty_text, seed=self.seed, experiment_name=self.experiment_name, world_size=get_world_size()
@@ -290,7 +289,7 @@ class BEVRunner(CheckedRunner):
         if gradients is not None:
             content[KEY] = gradients
         if save_param_scheduler and self.param_schedulers is not None:
-            content["param_schedulers"] = _scheduler_states(self.param_schedulers)
+            content["param_schedulers"] = files.scheduler_states(self.param_schedulers)
         self.call_hook("before_save_checkpoint", checkpoint=content)
         for part in ("meta", "message_hub"):
             content[part] = files.plain(content[part])
@@ -299,14 +298,3 @@ class BEVRunner(CheckedRunner):
         if not self._saved:
             files.load_checkpoint(path)  # a state that cannot be read must show now, not at the resume
             self._saved = True
-
-
-def _stop_without_log(_record: logging.LogRecord) -> None:
-    """Called where a log line cannot be written: a full disk has no room for a checkpoint either."""
-    raise
-
-
-def _scheduler_states(schedulers: list | dict) -> list | dict:
-    if isinstance(schedulers, dict):
-        return {name: _scheduler_states(part) for name, part in schedulers.items()}
-    return [scheduler.state_dict() for scheduler in schedulers]

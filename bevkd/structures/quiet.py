@@ -48,3 +48,8 @@ def quieten() -> None:
     """Add the filters to this process; calling it again changes nothing."""
     for message, category, module in _KNOWN:
         warnings.filterwarnings("ignore", message=message, category=category, module=module)
+
+
+def stop_without_log(_record: logging.LogRecord) -> None:
+    """Called where a log line cannot be written: a full disk has no room for a checkpoint either."""
+    raise

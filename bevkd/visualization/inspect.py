@@ -82,27 +82,18 @@ def inspect_sample(
     from bevkd.engine.preflight import require_dataset_classes
 
     register_all()
-    if not MMLogger.check_instance_created("bevkd.inspect"):
-        MMLogger.get_instance(
-            "bevkd.inspect", log_level="WARNING"
-        )  # becomes the current one: no tables of class counts
+    if not MMLogger.check_instance_created("bevkd.inspect"):  # it becomes the current one: no tables of class counts
+        MMLogger.get_instance("bevkd.inspect", log_level="WARNING")
     cfg = _config(config, data_root, options)
     dataset = _test_dataset(cfg)
     index = _position(dataset, index, token)
     model = load_detector(cfg, checkpoint).to(device).eval()
     require_dataset_classes("test_dataloader", dataset, model)
     _require_bev(model, cfg)
-    with torch.no_grad(), record_taps(model, taps or _taps_of(model)) as features:
-        result = model.test_step(_collate(dataset[index]))[0]
-    features = {name: _single(feature) for name, feature in features.items()}
-    _require_maps(model, features)
-
+    features, found = _run(model, dataset[index], taps or _taps_of(model), min_score)
     info = dataset.get_data_info(index)
     classes = list(dataset.metainfo["classes"])
     boxes, names = _ground_truth(info, classes)
-    found = result.pred_instances_3d.to("cpu")
-    order = torch.argsort(found.scores_3d, descending=True)
-    found = found[order[found.scores_3d[order] >= min_score]]
     root = Path(cfg.get("data_root") or dataset.data_root)
     images, matrices, cameras = _cameras(info, root, getattr(dataset, "modality", None) or {})
     return Inspection(
@@ -120,6 +111,17 @@ def inspect_sample(
         token=_token(info),
         axis_names=dataset.metainfo.get("axis_names") or _axis_names(dataset),
     )
+
+
+def _run(model: nn.Module, sample: Any, taps: Mapping[str, str], min_score: float) -> tuple[dict[str, Any], Any]:
+    """The taps and the predictions of one sample, best first, those below ``min_score`` left out."""
+    with torch.no_grad(), record_taps(model, taps) as features:
+        result = model.test_step(_collate(sample))[0]
+    features = {name: _single(feature) for name, feature in features.items()}
+    _require_maps(model, features)
+    found = result.pred_instances_3d.to("cpu")
+    order = torch.argsort(found.scores_3d, descending=True)
+    return features, found[order[found.scores_3d[order] >= min_score]]
 
 
 def load_detector(cfg: Config, checkpoint: str | Path) -> nn.Module:

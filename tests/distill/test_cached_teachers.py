@@ -262,9 +262,7 @@ def test_a_dense_cache_serves_every_method(tmp_path, scene):
 
 
 def test_incomplete_missing_and_foreign_files(tmp_path, scene):
-    with pytest.raises(
-        DataError, match=r"holds no cache.json, expected a teacher cache made by tools/cache_teacher.py"
-    ):
+    with pytest.raises(DataError, match=r"holds no cache.json, expected .* made by tools/cache_teacher.py"):
         CachedForegroundTeacher(tmp_path).load()
     cache = write_cache(tmp_path / "c", FakeDetector(), *scene, shards=3)
     shards = sorted(cache.glob("shard_*"))
@@ -293,12 +291,10 @@ def test_a_flipped_bit_anywhere_in_a_shard_is_refused(tmp_path, scene):
     cache = write_cache(tmp_path / "c", model, *scene)
     shard = cache / "shard_000000.safetensors"
     for place in np.random.default_rng(0).integers(0, len(content), 60):
-        broken = bytearray(content)
-        broken[place] ^= 4
-        shard.write_bytes(broken)
+        shard.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
         try:
             found = CachedForegroundTeacher(cache)(None, scene[1], CPU)
         except DataError as error:
             assert str(shard) in str(error) or "is none of the" in str(error)  # a token's own letters  # noqa: PT017
-        else:  # padding of the header, which nothing reads
-            assert all(torch.equal(a, b) for a, b in zip(found["low"].samples, expected["low"].samples))
+            continue  # and else it was padding of the header, which nothing reads
+        assert all(torch.equal(a, b) for a, b in zip(found["low"].samples, expected["low"].samples))
