@@ -8,7 +8,7 @@ import torch
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
-from bevkd.engine import preflight
+from bevkd.engine import freeze, preflight
 from bevkd.errors import ConfigError
 
 
@@ -55,7 +55,8 @@ class CheckedRunner(Runner):
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
         """As in mmengine, and see that it moves something."""
-        built = super().build_optim_wrapper(optim_wrapper)
+        with freeze.still_listed(self._bare_model, self.cfg.get("optim_wrapper")):
+            built = super().build_optim_wrapper(optim_wrapper)
         if isinstance(built.param_groups, list):  # one optimizer
             preflight.require_movement(built.param_groups)
         counts, steps = getattr(built, "_accumulative_counts", 1), self.max_iters

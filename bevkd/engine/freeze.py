@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -58,24 +59,47 @@ def freeze_configured(model: nn.Module, hooks: Sequence[Any], optim_wrapper: Any
         kind = hook.get("type") if isinstance(hook, Mapping) else type(hook)
         if kind in (FreezeHook, FreezeHook.__name__):
             frozen += (HOOKS.build(hook) if isinstance(hook, Mapping) else hook).freeze(model)
-    keys = optim_wrapper.get("paramwise_cfg") or {} if isinstance(optim_wrapper, Mapping) else {}
-    frozen += _freeze_still(model, keys.get("custom_keys") or {})
+    still = _still(model, _custom_keys(optim_wrapper))
+    for parameter in still:
+        parameter.requires_grad_(False)
+    frozen += _hold_still(model, still, "")
     if frozen and not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError(f"{', '.join(frozen)} are frozen, which leaves nothing to train; expected a smaller part")
     return frozen
 
 
-def _freeze_still(model: nn.Module, custom_keys: Mapping[str, Mapping[str, Any]]) -> list[str]:
+@contextmanager
+def still_listed(model: nn.Module, optim_wrapper: Any) -> Iterator[None]:
+    """While the optimizer is built, parameters with a learning rate of zero are listed in it, as their config says.
+
+    They have no gradient afterwards, so that no step moves them; their groups keep the rate that schedules scale.
+    """
+    still = [p for p in _still(model, _custom_keys(optim_wrapper)) if not p.requires_grad]
+    for parameter in still:
+        parameter.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for parameter in still:
+            parameter.requires_grad_(False)
+
+
+def _custom_keys(optim_wrapper: Any) -> Mapping[str, Mapping[str, Any]]:
+    paramwise = optim_wrapper.get("paramwise_cfg") or {} if isinstance(optim_wrapper, Mapping) else {}
+    return paramwise.get("custom_keys") or {}
+
+
+def _still(model: nn.Module, custom_keys: Mapping[str, Mapping[str, Any]]) -> set[nn.Parameter]:
+    """The parameters whose learning rate is multiplied by 0."""
     if not any(options.get("lr_mult") == 0 for options in custom_keys.values()):
-        return []
+        return set()
     by_length = sorted(sorted(custom_keys), key=len, reverse=True)  # as mmengine: the longest key that fits
     still = set()
     for name, parameter in model.named_parameters():
         key = next((key for key in by_length if key in name), None)
         if key is not None and custom_keys[key].get("lr_mult") == 0:
-            parameter.requires_grad_(False)
             still.add(parameter)
-    return list(_hold_still(model, still, ""))
+    return still
 
 
 def _hold_still(module: nn.Module, still: set[nn.Parameter], path: str) -> Iterator[str]:
