@@ -50,6 +50,10 @@ def test_frozen_parts_do_not_move(tmp_path, way, ema):
     model = runner.model.train()
     assert [m.training for m in model.net] == [False, False, True, True]
     assert all(p.grad is None and not p.requires_grad for p in (*model.net[0].parameters(), *model.net[1].parameters()))
+    if way == "lr_mult":  # the groups that the config asks for are there, for schedules and for whoever reads them
+        rates = [group["lr"] for group in runner.optim_wrapper.param_groups]
+        assert rates.count(0) == 4
+        assert {rate for rate in rates if rate} == {0.1}
 
 
 def test_what_is_not_frozen_trains_on_a_frozen_part_s_gradient(tmp_path):
