@@ -14,6 +14,7 @@ import os
 import pickle
 import re
 import shutil
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -66,15 +67,32 @@ def worker_errors() -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
-        match = _DIED.search(f"{error.__cause__} {error}")  # the cause knows the signal
-        if match is None:
+    except (RuntimeError, ConnectionError, EOFError) as error:  # the last two: it died while handing over a batch
+        broken_pipe = not isinstance(error, RuntimeError)
+        match = _DIED.search(
+            f"{error.__cause__} {error} {_death() if broken_pipe else ''}"
+        )  # the cause knows the signal
+        if match is None and not broken_pipe:
             raise
+        who, how = (
+            (f" {match[1]}", match[2].replace("is killed", "was killed")) if match else ("", "exited unexpectedly")
+        )
         raise WorkerError(
-            f"data worker {match[1]} {match[2].replace('is killed', 'was killed')}; expected it to load samples to the "
+            f"data worker{who} {how}; expected it to load samples to the "
             f"end: a kill mostly means too little memory, so take fewer workers (num_workers) or a smaller batch; "
             f"num_workers=0 shows an error of its own"
         ) from error
+
+
+def _death() -> str:
+    """What torch says of a worker that has just died; nothing where it has said so already."""
+    try:
+        for _ in range(20):
+            torch._C._error_if_any_worker_fails()
+            time.sleep(0.05)
+    except RuntimeError as error:
+        return str(error)
+    return ""
 
 
 class _Collate:

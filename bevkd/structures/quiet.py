@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 
 _MM = r"mm(det3d|det|cv|engine)(\.|$)"
@@ -52,4 +53,5 @@ def quieten() -> None:
 
 def stop_without_log(_record: logging.LogRecord) -> None:
     """Called where a log line cannot be written: a full disk has no room for a checkpoint either."""
-    raise
+    if isinstance(sys.exc_info()[1], OSError):
+        raise

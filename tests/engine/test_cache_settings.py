@@ -11,7 +11,9 @@ from bevkd.errors import ConfigError
 
 
 def test_a_cache_of_the_first_format_is_refused(cache_tool, tmp_path):
-    assert cache_tool(tmp_path)[0] == 0
+    code, _, said = cache_tool(tmp_path / "cache")
+    assert code == 0, said
+    tmp_path = tmp_path / "cache"
     content = json.loads((tmp_path / "cache.json").read_text())
     del content["settings"]
     (tmp_path / "cache.json").write_text(json.dumps({**content, "format": 1}))
