@@ -14,6 +14,7 @@ import os
 import pickle
 import re
 import shutil
+import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ import torch
 from mmengine.logging import print_log
 from torch.multiprocessing.reductions import reduce_storage
 from torch.utils.data import DataLoader, get_worker_info
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from bevkd.errors import BevkdError
 from bevkd.structures.quiet import quieten
@@ -66,33 +68,39 @@ def worker_errors() -> Iterator[None]:
         WorkerError: a worker was killed or ended by itself.
     """
     try:
-        yield
-    except (RuntimeError, ConnectionError, EOFError) as error:  # the last two: it died while handing over a batch
-        broken_pipe = not isinstance(error, RuntimeError)
-        match = _DIED.search(
-            f"{error.__cause__} {error} {_death() if broken_pipe else ''}"
-        )  # the cause knows the signal
-        if match is None and not broken_pipe:
+        try:
+            yield
+        except (ConnectionError, EOFError) as error:  # a worker that dies may first be felt as a broken pipe
+            if (death := _death_behind(error)) is None:
+                raise
+            raise RuntimeError(death) from error
+    except RuntimeError as error:
+        match = _DIED.search(f"{error.__cause__} {error}")  # the cause knows the signal
+        if match is None:
             raise
-        who, how = (
-            (f" {match[1]}", match[2].replace("is killed", "was killed")) if match else ("", "exited unexpectedly")
-        )
         raise WorkerError(
-            f"data worker{who} {how}; expected it to load samples to the "
+            f"data worker {match[1]} {match[2].replace('is killed', 'was killed')}; expected it to load samples to the "
             f"end: a kill mostly means too little memory, so take fewer workers (num_workers) or a smaller batch; "
             f"num_workers=0 shows an error of its own"
         ) from error
 
 
-def _death() -> str:
-    """What torch says of a worker that has just died; nothing where it has said so already."""
-    try:
-        for _ in range(20):
-            torch._C._error_if_any_worker_fails()
-            time.sleep(0.05)
-    except RuntimeError as error:
-        return str(error)
-    return ""
+def _death_behind(error: Exception) -> str | None:
+    """The worker whose death broke the pipe that ``error`` tells of, in torch's words; None where none died.
+
+    torch itself may have told it already, to a destructor that happened to run, whose errors nobody sees.
+    """
+    holders = (frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__))
+    iterator = next((holder for holder in holders if isinstance(holder, _MultiProcessingDataLoaderIter)), None)
+    deadline = time.monotonic() + 5.0
+    while iterator is not None and time.monotonic() < deadline:
+        for worker in iterator._workers:
+            if worker.exitcode:
+                killed = worker.exitcode < 0
+                how = f"is killed by signal: {signal.strsignal(-worker.exitcode)}" if killed else "exited unexpectedly"
+                return f"DataLoader worker (pid {worker.pid}) {how}"
+        time.sleep(0.05)
+    return None
 
 
 class _Collate:

@@ -67,5 +67,5 @@ def test_mixed_precision_without_a_gpu_is_refused(tmp_path, monkeypatch):
 
 def test_a_killed_data_worker_ends_the_run_and_is_named(tmp_path):
     cfg = toy_config(tmp_path, train_dataloader=toy_loader(shuffle=False, num_workers=2, deadly=7))
-    with pytest.raises(WorkerError, match=r"^data worker( \d+ was killed by signal: Killed| exited unexp)"):
+    with pytest.raises(WorkerError, match=r"^data worker \d+ was killed by signal: Killed"):
         build_runner(cfg).train()

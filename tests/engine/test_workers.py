@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.multiprocessing.reductions import reduce_storage
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from bevkd.engine import workers
 from bevkd.engine.workers import WorkerError, guard_workers, worker_errors
@@ -110,9 +112,26 @@ def test_an_error_of_the_queue_ends_the_worker(capfd):
     assert "Local" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("code", [-9, 1])
+def test_a_death_that_is_felt_as_a_broken_pipe_is_named(code):
+    """torch tells of a death once, and a destructor that runs just then may have swallowed it."""
+    iterator = object.__new__(_MultiProcessingDataLoaderIter)
+    iterator._workers = [SimpleNamespace(pid=7, exitcode=None), SimpleNamespace(pid=8, exitcode=code)]
+    iterator._shutdown = True  # for its destructor
+
+    def fetch(self):
+        raise ConnectionResetError("Connection reset by peer")
+
+    how = "was killed by signal: Killed" if code < 0 else "exited unexpectedly"
+    with pytest.raises(WorkerError, match=f"^data worker 8 {how}"), worker_errors():
+        fetch(iterator)
+
+
 def test_other_errors_pass():
     with pytest.raises(RuntimeError, match="something else"), worker_errors():
         raise RuntimeError("something else")
+    with pytest.raises(ConnectionResetError, match="by a server"), worker_errors():
+        raise ConnectionResetError("by a server")
 
 
 def in_small_shm(size: str, code: str) -> subprocess.CompletedProcess:
