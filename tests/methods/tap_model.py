@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from bevkd.distill.bev.example import bev_example
+
 
 class Emit(nn.Module):
     """Hands on what it is called with; a tap can be put on it."""
@@ -46,3 +48,14 @@ class TapModel(nn.Module):
         for name, tap in self.taps.items():
             tap(self._given(self.features[name]))
         return {"loss_own": sum(p.square().mean() for p in self.kept)} if mode == "loss" else None
+
+
+def same_under_autocast(method):
+    """The same features in and out of autocast give the same losses, to float32's digits."""
+    student, teacher, targets = bev_example(student=6, teacher=6)
+    with torch.no_grad():
+        expected = method(student, teacher, targets)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = method(student, teacher, targets)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6, msg=name)

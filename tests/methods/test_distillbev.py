@@ -12,6 +12,7 @@ from bevkd.methods.distillbev import Level, channel_attention, region_losses, sp
 from bevkd.structures import BEVGrid
 from bevkd.structures.targets import Targets
 from tests.distill.method_scenes import WIDE, head, maps, random_boxes, slow_regions
+from tests.methods.tap_model import same_under_autocast
 
 PARTS = ["foreground", "background", "false_positive"]
 
@@ -279,3 +280,8 @@ def test_a_student_that_is_its_teacher_can_only_stay(detector, batch):
     """With the same weights the features agree."""
     model = Distiller(detector(3), LiveTeacher(detector(3)), {"m": DistillBEV({"low": {}, "high": {}})}).eval()
     assert all(value == 0 for name, value in model(*batch, mode="loss").items() if name.startswith("kd/"))
+
+
+def test_without_adapters_autocast_changes_no_digit():
+    """The loss part itself is never in half precision."""
+    same_under_autocast(DistillBEV({"low": {}, "high": {"false_positive": True}}))

@@ -12,6 +12,7 @@ from bevkd.errors import ConfigError
 from bevkd.methods.rdd import disparity, normalise_channels, select_regions
 from bevkd.structures.targets import Targets
 from tests.distill.method_scenes import WIDE, head, maps
+from tests.methods.tap_model import same_under_autocast
 
 TARGETS = Targets([torch.zeros(0, 9)] * 2, [], WIDE)
 
@@ -268,3 +269,8 @@ def test_a_student_that_is_its_teacher_can_only_stay(detector, batch):
     """With the same weights the features agree."""
     model = Distiller(detector(3), LiveTeacher(detector(3)), {"m": RDD()}).eval()
     assert all(value == 0 for name, value in model(*batch, mode="loss").items() if name.startswith("kd/"))
+
+
+def test_without_adapters_autocast_changes_no_digit():
+    """The loss part itself is never in half precision."""
+    same_under_autocast(RDD(threshold=0.0))

@@ -8,6 +8,7 @@ from bevkd.errors import ConfigError
 from bevkd.methods.unidistill import UniDistill, feature_loss, relation_loss, response_loss
 from bevkd.structures.targets import Targets
 from tests.distill.method_scenes import head, maps
+from tests.methods.tap_model import same_under_autocast
 
 
 def taps(grid, seed, channels=6):
@@ -63,3 +64,8 @@ def test_a_student_that_is_its_teacher_can_only_stay(detector, batch):
     """With the same weights the features agree. What remains otherwise is the response loss's temperature."""
     model = Distiller(detector(3), LiveTeacher(detector(3)), {"m": UniDistill(response=0)}).eval()
     assert all(value == 0 for name, value in model(*batch, mode="loss").items() if name.startswith("kd/"))
+
+
+def test_without_adapters_autocast_changes_no_digit():
+    """The loss part itself is never in half precision."""
+    same_under_autocast(UniDistill())
