@@ -99,9 +99,11 @@ class Method(nn.Module):
         """The names of the losses that it returns, each with its role.
 
         ``distill`` is what the teacher says; ``task`` is what the ground truth says, where a method replaces or adds to
-        the student's own losses. Optimizer wrappers read the role.
+        the student's own losses. Optimizer wrappers read the role. Without a subclass's own: the names in
+        ``self.weights``, all to distill, without those of weight 0.
         """
-        raise NotImplementedError
+        weights: Mapping[str, float] = self.weights  # type: ignore[assignment]  # which modules take for a submodule
+        return {part: "distill" for part, weight in weights.items() if weight}
 
     @classmethod
     def example(cls) -> Example:

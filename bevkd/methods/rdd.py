@@ -17,7 +17,7 @@ from bevkd.distill.bev.example import bev_example
 from bevkd.distill.bev.foreground import check_maps
 from bevkd.distill.bev.heads import join_head
 from bevkd.distill.bev.proposals import Proposals, crop, join_proposals, propose
-from bevkd.distill.method import Example, Method, Paper, Role
+from bevkd.distill.method import Example, Method, Paper
 from bevkd.errors import ConfigError
 from bevkd.registry import MODELS
 from bevkd.structures.ranks import rank_count, rank_gather, rank_sum
@@ -142,11 +142,6 @@ class RDD(Method):
         self.margin, self.centre, self.softness = margin, centre, softness
         self.temperature, self.threshold, self.bins = temperature, threshold, bins
         self.adapter = ConvAdapter(channels, 1, "RDD channels") if channels is not None else nn.Identity()
-
-    @property
-    def parts(self) -> dict[str, Role]:
-        """``feature`` and ``logit``, without one of weight 0."""
-        return {part: "distill" for part, weight in self.weights.items() if weight}
 
     @classmethod
     def example(cls) -> Example:

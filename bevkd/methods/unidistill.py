@@ -18,7 +18,7 @@ from bevkd.distill.adapters import ConvAdapter
 from bevkd.distill.bev.example import bev_example
 from bevkd.distill.bev.foreground import check_maps, gaussian_mask, no_loss, sample_boxes
 from bevkd.distill.bev.heads import Head, join_head
-from bevkd.distill.method import Example, Method, Paper, Role
+from bevkd.distill.method import Example, Method, Paper
 from bevkd.errors import ConfigError
 from bevkd.ops import masked_feature_loss
 from bevkd.registry import MODELS
@@ -211,11 +211,6 @@ class UniDistill(Method):
         """The taps that the weighted losses read."""
         taps = {"feature": "low", "relation": "high", "response": "head"}
         return tuple(taps[part] for part in self.parts)
-
-    @property
-    def parts(self) -> dict[str, Role]:
-        """``feature``, ``relation`` and ``response``, without those of weight 0."""
-        return {part: "distill" for part, weight in self.weights.items() if weight}
 
     @classmethod
     def example(cls) -> Example:

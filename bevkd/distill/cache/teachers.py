@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +22,29 @@ from bevkd.registry import MODELS
 from bevkd.structures import BEVGrid
 from bevkd.structures.sums import sha256
 from bevkd.structures.targets import Targets
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What a batch's samples have in the cache.
+
+    Attributes:
+        records: of the samples.
+        motions: how each was augmented.
+        rows: per sample [M_b], the rows of its boxes in its record.
+        boxes: per sample [M_b, >=7].
+        device: where the taps are wanted.
+    """
+
+    records: list[dict[str, Tensor]]
+    motions: list[Motion]
+    rows: list[Tensor]
+    boxes: list[Tensor]
+    device: torch.device
+
+    def values(self, name: str) -> list[Tensor]:
+        """What each sample's record holds of a tap, in float32."""
+        return [record[name].to(self.device).float() for record in self.records]
 
 
 class CachedTeacher:
@@ -107,18 +131,11 @@ class CachedTeacher:
         motions = [Motion.of(sample.metainfo) for sample in data_samples or []]
         records = [self._shards.read(motion.token) for motion in motions]
         rows = [m.find_boxes(box, r[BOXES], self.folder) for m, box, r in zip(motions, boxes, records)]
-        return {name: self._tap(name, records, motions, rows, boxes, device) for name in self.taps}
+        batch = _Batch(records, motions, rows, boxes, device)
+        return {name: self._tap(name, batch) for name in self.taps}
 
-    def _tap(
-        self,
-        name: str,
-        records: Sequence[Mapping[str, Tensor]],
-        motions: Sequence[Motion],
-        rows: Sequence[Tensor],
-        boxes: Sequence[Tensor],
-        device: torch.device,
-    ) -> Any:
-        """One tap of a batch out of the samples' records; ``rows`` are the boxes' rows in them."""
+    def _tap(self, name: str, batch: _Batch) -> Any:
+        """One tap of a batch out of its samples' records."""
         raise NotImplementedError
 
     def _known(self) -> CacheKey:
@@ -153,18 +170,10 @@ class CachedDenseTeacher(CachedTeacher):
 
     mode = "dense"
 
-    def _tap(
-        self,
-        name: str,
-        records: Sequence[Mapping[str, Tensor]],
-        motions: Sequence[Motion],
-        rows: Sequence[Tensor],
-        boxes: Sequence[Tensor],
-        device: torch.device,
-    ) -> Any:
-        maps = [self._mirrored(name, record[name].to(device).float(), m) for record, m in zip(records, motions)]
-        batch = torch.stack(maps)
-        return unpack_head(batch, self._layout(name)) if self._is_head(name) else batch
+    def _tap(self, name: str, batch: _Batch) -> Any:
+        maps = [self._mirrored(name, values, motion) for values, motion in zip(batch.values(name), batch.motions)]
+        stacked = torch.stack(maps)
+        return unpack_head(stacked, self._layout(name)) if self._is_head(name) else stacked
 
     def _mirrored(self, name: str, maps: Tensor, motion: Motion) -> Tensor:
         """[C, Y, X] of the sample as it was loaded to that of the mirrored sample."""
@@ -188,20 +197,13 @@ class CachedForegroundTeacher(CachedTeacher):
     mode = "foreground"
     foreground_only = True
 
-    def _tap(
-        self,
-        name: str,
-        records: Sequence[Mapping[str, Tensor]],
-        motions: Sequence[Motion],
-        rows: Sequence[Tensor],
-        boxes: Sequence[Tensor],
-        device: torch.device,
-    ) -> Any:
-        values = [record[name].to(device).float() for record in records]
+    def _tap(self, name: str, batch: _Batch) -> Any:
+        values, motions = batch.values(name), batch.motions
         if not self._is_head(name):
-            samples = [v[row.to(device)][:, m.keypoint_order] for v, row, m in zip(values, rows, motions)]
-            return CachedKeypoints(samples, boxes, self._layout(name))
-        cells = [record[CELLS].to(device).long() for record in records]
+            found = zip(values, batch.rows, motions)
+            samples = [v[row.to(batch.device)][:, m.keypoint_order] for v, row, m in found]
+            return CachedKeypoints(samples, batch.boxes, self._layout(name))
+        cells = [record[CELLS].to(batch.device).long() for record in batch.records]
         tasks, shape = self._layout(name), self._known().bev_grid().shape
         turned = next((motion for motion in motions if motion.mirrors is None), None)
         if turned is not None:
