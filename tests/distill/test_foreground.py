@@ -9,7 +9,7 @@ from bevkd.distill.bev.foreground import gaussian_mask, sample_boxes
 from bevkd.structures import BEVGrid, gaussian_radius, nine_keypoints, sample_bev
 from bevkd.structures.targets import Targets
 
-CARD = BEVGrid((-54, 54), (-54, 54), 0.6)
+PAPER = BEVGrid((-54, 54), (-54, 54), 0.6)
 
 
 def box(x, y, dx, dy, yaw=0.0):
@@ -21,8 +21,8 @@ def test_radii_of_a_car_a_pedestrian_and_a_bus():
     assert gaussian_radius(sizes).tolist() == [1, 0, 2]
 
 
-def test_mask_of_a_car_sums_to_the_card_s_number():
-    mask = gaussian_mask(Targets([box(1.0, 2.0, 4.6, 1.9)], [], CARD))[0]
+def test_mask_of_a_car_sums_to_the_paper_s_number():
+    mask = gaussian_mask(Targets([box(1.0, 2.0, 4.6, 1.9)], [], PAPER))[0]
     assert mask.sum().item() == pytest.approx(1 + 4 * 0.1353 + 4 * 0.0183, abs=1e-3)
     row, column = (2.0 + 54) / 0.6, (1.0 + 54) / 0.6
     assert mask[int(row), int(column)] == 1
@@ -30,18 +30,18 @@ def test_mask_of_a_car_sums_to_the_card_s_number():
 
 
 def test_mask_of_a_pedestrian_is_one_cell():
-    mask = gaussian_mask(Targets([box(-10.1, 20.2, 0.7, 0.7)], [], CARD))[0]
+    mask = gaussian_mask(Targets([box(-10.1, 20.2, 0.7, 0.7)], [], PAPER))[0]
     assert mask.nonzero().tolist() == [[int((20.2 + 54) / 0.6), int((-10.1 + 54) / 0.6)]]
     assert mask.sum() == 1
 
 
 def test_overlapping_boxes_take_the_maximum():
     two = torch.cat([box(0.1, 0.1, 4.6, 1.9), box(0.7, 0.1, 4.6, 1.9)])
-    assert gaussian_mask(Targets([two], [], CARD)).max() == 1
-    assert gaussian_mask(Targets([two], [], CARD)).sum() < 2 * gaussian_mask(Targets([two[:1]], [], CARD)).sum()
+    assert gaussian_mask(Targets([two], [], PAPER)).max() == 1
+    assert gaussian_mask(Targets([two], [], PAPER)).sum() < 2 * gaussian_mask(Targets([two[:1]], [], PAPER)).sum()
 
 
-@pytest.mark.parametrize("grid", [CARD, WIDE])
+@pytest.mark.parametrize("grid", [PAPER, WIDE])
 def test_mask_and_radius_agree_with_the_slow_twin(grid):
     samples = [random_boxes(40, grid, seed=1), torch.zeros(0, 7), random_boxes(3, grid, seed=2)]
     masks = gaussian_mask(Targets(samples, [], grid))
@@ -67,10 +67,10 @@ def test_samples_of_a_ragged_batch_agree_with_one_map_at_a_time():
 
 
 def test_half_precision_maps_are_sampled_at_exact_positions():
-    feature = torch.randn(1, 4, *CARD.shape).bfloat16()
-    cars = [random_boxes(5, CARD)]
-    expected = sample_boxes(feature.float(), feature.float(), Targets(cars, [], CARD))
-    torch.testing.assert_close(sample_boxes(feature, feature, Targets(cars, [], CARD)), expected)
+    feature = torch.randn(1, 4, *PAPER.shape).bfloat16()
+    cars = [random_boxes(5, PAPER)]
+    expected = sample_boxes(feature.float(), feature.float(), Targets(cars, [], PAPER))
+    torch.testing.assert_close(sample_boxes(feature, feature, Targets(cars, [], PAPER)), expected)
 
 
 def test_points_are_computed_once_for_all_maps(monkeypatch):

@@ -12,7 +12,7 @@ from bevkd.errors import ConfigError
 from bevkd.structures import BEVGrid
 from bevkd.structures.targets import Targets
 
-CARD = BEVGrid((-51.2, 51.2), (-51.2, 51.2), 0.8)
+PAPER = BEVGrid((-51.2, 51.2), (-51.2, 51.2), 0.8)
 
 
 def box(x, y, dx, dy, yaw=0.0):
@@ -68,8 +68,8 @@ def test_rotation_is_counter_clockwise():
 
 
 @pytest.mark.parametrize(("size", "scale"), [((4.0, 2.0), 0.28284), ((1.9, 4.6), 0.27060), ((0.7, 0.7), 1.1429)])
-def test_scale_of_a_box_is_the_card_s(size, scale):
-    foreground = regions_of([box(0.4, 0.4, *size)], CARD).foreground
+def test_scale_of_a_box_is_the_paper_s(size, scale):
+    foreground = regions_of([box(0.4, 0.4, *size)], PAPER).foreground
     assert foreground[foreground > 0].unique().tolist() == [pytest.approx(scale, abs=1e-4)]
 
 
@@ -82,8 +82,8 @@ def test_a_box_never_weighs_less_than_background():
 
 def test_the_first_of_overlapping_boxes_gives_the_scale():
     two = torch.cat([box(0.4, 0.4, 4.0, 2.0), box(0.4, 0.4, 8.0, 8.0)])
-    assert regions_of([two], CARD).foreground[0, 64, 64].item() == pytest.approx(0.28284, abs=1e-4)
-    assert regions_of([two.flip(0)], CARD).foreground[0, 64, 64].item() == pytest.approx(0.1, abs=1e-4)
+    assert regions_of([two], PAPER).foreground[0, 64, 64].item() == pytest.approx(0.28284, abs=1e-4)
+    assert regions_of([two.flip(0)], PAPER).foreground[0, 64, 64].item() == pytest.approx(0.1, abs=1e-4)
 
 
 def test_counted_weights_do_count():
@@ -148,7 +148,7 @@ def test_no_box_and_boxes_everywhere():
 
 
 def test_level_grid():
-    assert level_grid(CARD, (64, 64), "level") == BEVGrid(CARD.x_range, CARD.y_range, 1.6)
+    assert level_grid(PAPER, (64, 64), "level") == BEVGrid(PAPER.x_range, PAPER.y_range, 1.6)
     assert level_grid(WIDE, (32, 72), "level").cell == 0.25
     with pytest.raises(ConfigError, match=r"level 'a' has 16 x 18 cells .*expected square cells"):
         level_grid(WIDE, (16, 18), "level 'a'")

@@ -1,4 +1,4 @@
-"""DistillBEV: the method card's exact properties, a slow twin, and what must be refused."""
+"""DistillBEV: exact properties, a slow twin, and what must be refused."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def slow_losses(student, teacher, heat, boxes, grid, both=True, by_channel=True,
     return {part: value / len(student) for part, value in sums.items()}
 
 
-# The card's exact properties.
+# Exact properties.
 
 
 def test_a_attention_has_mean_one():

@@ -1,4 +1,4 @@
-"""RDD: the method card's exact properties, a slow twin, and what must be refused."""
+"""RDD: exact properties, a slow twin, and what must be refused."""
 
 import math
 
@@ -58,7 +58,7 @@ def slow_losses(student, teacher):
     return [(chosen * values).sum() / len(scaled) for values in (np.array(distances), np.array(gaps))], chosen.mean()
 
 
-# The card's exact properties.
+# Exact properties.
 
 
 def test_a_channels_sum_to_one_and_a_constant_changes_nothing():

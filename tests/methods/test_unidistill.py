@@ -1,4 +1,4 @@
-"""The three losses: the method card's exact properties, a slow twin, and what must be refused."""
+"""The three losses: exact properties, a slow twin, and what must be refused."""
 
 import math
 
@@ -13,7 +13,7 @@ from bevkd.structures import BEVGrid
 from bevkd.structures.targets import Targets
 from tests.distill.method_scenes import head, maps
 
-CARD = BEVGrid((-54, 54), (-54, 54), 0.6)
+PAPER = BEVGrid((-54, 54), (-54, 54), 0.6)
 EPS = 1e-4
 
 
@@ -80,7 +80,7 @@ def slow_response(student, teacher, boxes, grid):
     return (heat + regression) / (mask.sum() + EPS)
 
 
-# The card's exact properties.
+# Exact properties.
 
 
 def test_a_and_b_one_hot_cell():
@@ -88,8 +88,8 @@ def test_a_and_b_one_hot_cell():
     feature[0, 0, 30, 120] = 1
     point = torch.tensor([[-54 + 120.5 * 0.6, -54 + 30.5 * 0.6, 0, 1e-3, 1e-3, 1, 0]])  # all nine points in its middle
     nothing = torch.zeros_like(feature)
-    assert feature_loss(feature, nothing, [point], CARD).item() == pytest.approx(1 / (1 + EPS), abs=5e-3)
-    assert feature_loss(feature, nothing, [point], CARD, legacy_axis_swap=True).item() == 0
+    assert feature_loss(feature, nothing, [point], PAPER).item() == pytest.approx(1 / (1 + EPS), abs=5e-3)
+    assert feature_loss(feature, nothing, [point], PAPER, legacy_axis_swap=True).item() == 0
 
 
 def test_c_relation_is_blind_to_rotation_and_scale_of_channels(grid, boxes):

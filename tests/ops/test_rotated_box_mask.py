@@ -15,7 +15,7 @@ from bevkd.ops.reference import rotated_box_mask as twin
 from bevkd.structures import BEVGrid, box_corners_bev
 
 GRID = BEVGrid((-4, 4), (-3, 3), 1.0)  # 6 rows, 8 columns
-CARD = BEVGrid((-54, 54), (-54, 54), 0.6)
+PAPER = BEVGrid((-54, 54), (-54, 54), 0.6)
 NAN, INF = float("nan"), float("inf")
 
 
@@ -80,13 +80,13 @@ def test_rows_are_y_and_columns_are_x_and_yaw_turns_counter_clockwise(device):
     assert not diagonal[4, 3]
 
 
-def test_gaussians_have_the_card_s_numbers(device):
-    car = draw([box(1.0, 2.0, 4.6, 1.9)], CARD, device=device, min_overlap=0.7).gaussian
+def test_gaussians_have_the_paper_s_numbers(device):
+    car = draw([box(1.0, 2.0, 4.6, 1.9)], PAPER, device=device, min_overlap=0.7).gaussian
     assert car.sum().item() == pytest.approx(1.6146, abs=1e-4)
     assert car[0, int(56 / 0.6), int(55 / 0.6)] == 1
     assert (car > 0).sum() == 9
-    assert draw([box(-10.1, 20.2, 0.7, 0.7)], CARD, device=device, min_overlap=0.7).gaussian.sum() == 1
-    least = draw([box(-10.1, 20.2, 0.7, 0.7)], CARD, device=device, min_overlap=0.7, min_radius=2).gaussian
+    assert draw([box(-10.1, 20.2, 0.7, 0.7)], PAPER, device=device, min_overlap=0.7).gaussian.sum() == 1
+    least = draw([box(-10.1, 20.2, 0.7, 0.7)], PAPER, device=device, min_overlap=0.7, min_radius=2).gaussian
     assert (least > 0).sum() == 25
     assert least[0, int(74.2 / 0.6), int(43.9 / 0.6) + 2].item() == pytest.approx(math.exp(-4 / (2 * (5 / 6) ** 2)))
 
@@ -126,10 +126,10 @@ def test_random_boxes_agree_with_the_twin_to_the_bit(seed, samples, count, grid,
         torch.testing.assert_close(found.gaussian, gaussian, rtol=3e-7, atol=0)
 
 
-def test_many_boxes_on_the_card_s_grid(device):
-    boxes, valid = random_case(3, 2, 60, CARD)
-    found = rotated_box_mask(boxes.to(device), valid.to(device), CARD, 0.7)
-    index, counts, gaussian = twin.rotated_box_mask(boxes, valid, CARD, 0.7)
+def test_many_boxes_on_the_paper_s_grid(device):
+    boxes, valid = random_case(3, 2, 60, PAPER)
+    found = rotated_box_mask(boxes.to(device), valid.to(device), PAPER, 0.7)
+    index, counts, gaussian = twin.rotated_box_mask(boxes, valid, PAPER, 0.7)
     assert torch.equal(found.index.cpu(), index)
     assert torch.equal(found.counts.cpu(), counts)
     torch.testing.assert_close(found.gaussian.cpu(), gaussian, rtol=3e-7, atol=0)
@@ -137,16 +137,16 @@ def test_many_boxes_on_the_card_s_grid(device):
 
 def test_an_independent_polygon_test_agrees_away_from_the_sides():
     """Cross products with the four edges in float64; cells within a millimetre of a side may go either way."""
-    boxes, _ = random_case(5, 1, 60, CARD, torch.float64)
+    boxes, _ = random_case(5, 1, 60, PAPER, torch.float64)
     corners = box_corners_bev(boxes[0]).numpy()
-    rows, columns = CARD.shape
+    rows, columns = PAPER.shape
     x, y = np.meshgrid(-54 + (np.arange(columns) + 0.5) * 0.6, -54 + (np.arange(rows) + 0.5) * 0.6)
     for n in range(60):
         edges = [corners[n, (i + 1) % 4] - corners[n, i] for i in range(4)]
         distance = np.min(
             [(e[0] * (y - c[1]) - e[1] * (x - c[0])) / np.hypot(*e) for e, c in zip(edges, corners[n])], axis=0
         )
-        found = rotated_box_mask(boxes[:, n : n + 1], torch.ones(1, 1, dtype=torch.bool), CARD).foreground[0].numpy()
+        found = rotated_box_mask(boxes[:, n : n + 1], torch.ones(1, 1, dtype=torch.bool), PAPER).foreground[0].numpy()
         sure = np.abs(distance) > 1e-3
         assert (found == (distance > 0))[sure].all()
         assert sure.mean() > 0.999
@@ -179,7 +179,7 @@ def test_spread_and_area_weight(device):
 
 
 def test_distillbev_s_scaling():
-    """Card: S = sqrt(cell area / box area) is 0.28284 for 4 x 2 m and 0.27060 for 4.6 x 1.9 m on 0.8 m cells."""
+    """DistillBEV: S = sqrt(cell area / box area) is 0.28284 for 4 x 2 m and 0.27060 for 4.6 x 1.9 m on 0.8 m cells."""
     grid = BEVGrid((-51.2, 51.2), (-51.2, 51.2), 0.8)
     boxes = torch.tensor([[box(dx=4, dy=2), box(x=20, dx=4.6, dy=1.9)]])
     mask = rotated_box_mask(boxes, torch.ones(1, 2, dtype=torch.bool), grid)
@@ -234,8 +234,8 @@ def test_strided_boxes_and_more_columns(device):
 
 
 def test_same_bits_on_any_number_of_threads():
-    boxes, valid = random_case(8, 5, 40, CARD)
-    assert_same_on_any_threads(lambda: tuple(rotated_box_mask(boxes, valid, CARD, 0.7)))
+    boxes, valid = random_case(8, 5, 40, PAPER)
+    assert_same_on_any_threads(lambda: tuple(rotated_box_mask(boxes, valid, PAPER, 0.7)))
 
 
 def test_opcheck(device):

@@ -1,4 +1,4 @@
-"""The frame and cell convention, by the numbers that its docstring and the method card give."""
+"""The frame and cell convention, by the numbers that its docstring and the papers give."""
 
 import pytest
 import torch
@@ -8,17 +8,17 @@ from hypothesis import strategies as st
 from bevkd.errors import ConfigError
 from bevkd.structures import BEVGrid
 
-CARD = BEVGrid((-54, 54), (-54, 54), 0.6)
+PAPER = BEVGrid((-54, 54), (-54, 54), 0.6)
 WIDE = BEVGrid((-4, 8), (0, 6), 0.5)
 
 
 def test_worked_numbers():
-    assert CARD.shape == (180, 180)
+    assert PAPER.shape == (180, 180)
     assert WIDE.shape == (12, 24)  # rows are y, columns are x
     two = torch.tensor([2.0, 0.0])
-    torch.testing.assert_close(CARD.to_cells(two), torch.tensor([93.3333, 90.0]), atol=1e-3, rtol=0)
-    torch.testing.assert_close(CARD.normalise(two), torch.tensor([0.037037, 0.0]), atol=1e-6, rtol=0)
-    assert CARD.normalise(torch.zeros(2)).tolist() == [0.0, 0.0]
+    torch.testing.assert_close(PAPER.to_cells(two), torch.tensor([93.3333, 90.0]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(PAPER.normalise(two), torch.tensor([0.037037, 0.0]), atol=1e-6, rtol=0)
+    assert PAPER.normalise(torch.zeros(2)).tolist() == [0.0, 0.0]
 
 
 def test_first_cell_has_its_outer_corner_at_the_minimum():
@@ -27,7 +27,7 @@ def test_first_cell_has_its_outer_corner_at_the_minimum():
     assert WIDE.normalise(torch.tensor([[-4.0, 0.0], [8.0, 6.0]])).tolist() == [[-1.0, -1.0], [1.0, 1.0]]
 
 
-@pytest.mark.parametrize("grid", [WIDE, CARD])
+@pytest.mark.parametrize("grid", [WIDE, PAPER])
 def test_centres_lie_in_the_middle_of_their_cells(grid):
     centres = grid.centres()
     assert centres.shape == (2, *grid.shape)
@@ -50,7 +50,7 @@ def test_upper_bound_is_exclusive():
 @given(st.floats(-54, 53.9), st.floats(-54, 53.9))
 def test_normalised_and_cells_agree(x, y):
     point = torch.tensor([x, y], dtype=torch.float64)
-    torch.testing.assert_close((CARD.normalise(point) + 1) / 2 * 180, CARD.to_cells(point), atol=1e-9, rtol=0)
+    torch.testing.assert_close((PAPER.normalise(point) + 1) / 2 * 180, PAPER.to_cells(point), atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize(
