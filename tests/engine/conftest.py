@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.registry import init_default_scope
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +96,6 @@ def cache_tool(monkeypatch, capsys, trained_teacher):
     """Run the tool in this process; returns exit code, stdout and stderr."""
 
     def run(out, *words):
-        init_default_scope("mmdet3d")  # an earlier test in this process may have left another
         words = [*trained_teacher, "--out", out, "--workers", "0", "--device", "cpu", *words]
         monkeypatch.setattr("sys.argv", list(map(str, [TOOL, *words])))
         with pytest.raises(SystemExit) as left:

@@ -75,7 +75,7 @@ def test_a_full_disk_is_known_before_anything_is_built(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_log_line_without_room_stops_the_run(tmp_path):
+def test_a_log_line_without_room_stops_the_run(tmp_path, monkeypatch):
     runner = build_runner(toy_config(tmp_path))
     handler = next(h for h in runner.logger.handlers if isinstance(h, logging.FileHandler))
 
@@ -83,7 +83,7 @@ def test_a_log_line_without_room_stops_the_run(tmp_path):
         def write(self, text):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    handler.setStream(Full())
+    monkeypatch.setattr(handler, "stream", Full())  # for this test alone: the logger outlives it
     with pytest.raises(OSError, match="No space left") as caught:
         runner.train()
     assert caught.value.filename == str(tmp_path)
